@@ -1,8 +1,7 @@
-"""C2's jobs by center, with what has changed since when. Plain data; who asks and who tells is not its matter.
+"""C2's jobs by center, with numbered changes. Plain data.
 
-Each change has a number. Who follows says the number of the last change they know, and is given what came later: of a
-job that has changed often only how it is now. A job that is gone leaves its number behind, for a while; who knows
-nothing, or something too old, is given everything.
+A client sends the number of the last change it knows and gets the jobs that have changed since, each once and as it is
+now. The ids of jobs that are gone are kept for a while. A client without a number, or with one too old, gets all jobs.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ PAGE = 5000
 """Jobs in one answer."""
 
 KEPT = 20_000
-"""Jobs of a center that are gone and still told of."""
+"""Ids of jobs that are gone, which are kept for each center."""
 
 SLACK = 1000
-"""A center's log may have so many entries more than twice what it needs."""
+"""A center's log is compacted when it has this many entries more than twice those needed."""
 
 _CURSOR = re.compile(r"([0-9a-f]{16})\.(\d{1,18})\.(\d{1,18})")
 
@@ -33,22 +32,22 @@ _CURSOR = re.compile(r"([0-9a-f]{16})\.(\d{1,18})\.(\d{1,18})")
 class _Center:
     jobs: dict[int, JobInfo] = field(default_factory=dict)
     changed: dict[int, int] = field(default_factory=dict)
-    """The number of each job's last change; of one that is gone, too."""
+    """The number of each job's last change, also of jobs that are gone."""
 
     log: list[tuple[int, int]] = field(default_factory=list)
-    """Numbers with their jobs, in order; only a job's last one counts."""
+    """Changes with their jobs, in order; only the last entry of a job counts."""
 
     number: int = 0
-    """Of the last change."""
+    """The number of the last change."""
 
     forgotten: int = 0
-    """The highest number of a job that is gone and not told of any more."""
+    """The highest number of a job that is gone and no longer kept."""
 
 
 class CenterChanges:
-    """What has changed for which center.
+    """The changes of each center's jobs.
 
-    `prefix` begins the Slurm user of each center; other users' jobs only count in line.
+    `prefix` begins the name of each center's Slurm user; other users' jobs only count for queue positions.
     """
 
     def __init__(self, prefix: str, kept: int = KEPT, slack: int = SLACK) -> None:
@@ -59,10 +58,10 @@ class CenterChanges:
         """All jobs of all users."""
 
     def apply(self, update: Update) -> set[str]:
-        """Take in what the gate says; the centers whose jobs have changed."""
+        """Apply an update from the gate; returns the centers whose jobs have changed."""
         touched = set()
         for before, now in self.table.apply(update.rows, update.gone, reset=update.reset):
-            if before is not None and (now is None or now.user != before.user):  # slurmctld gives ids again
+            if before is not None and (now is None or now.user != before.user):  # slurmctld has reused the id
                 touched.add(self._record(before, is_gone=True))
             if now is not None:
                 touched.add(self._record(now, is_gone=False))
@@ -72,7 +71,7 @@ class CenterChanges:
         return touched
 
     def page(self, center: str, since: str, most: int = PAGE) -> ChangesPage:
-        """What has changed for this center since."""
+        """The changes of a center's jobs since a cursor, at most `most`."""
         known = self._centers.get(center, _Center())
         number, base, reset = self._since(known, since)
         page = ChangesPage(since="", reset=reset)
@@ -87,7 +86,7 @@ class CenterChanges:
             job = known.jobs.get(job_id)
             if job is not None:
                 page.jobs.append(job)
-            elif at > base:  # who has everything from `base` on has never heard of those that went before
+            elif at > base:  # a client with all changes since `base` never had those that went before
                 page.gone.append(job_id)
         if not page.more:
             number = base = known.number
@@ -100,7 +99,7 @@ class CenterChanges:
         return list(known.jobs.values()) if known else []
 
     def _since(self, known: _Center, since: str) -> tuple[int, int, bool]:
-        """Number, base and whether it is begun anew. A list that is under way has all changes from its base on."""
+        """A cursor's number and base, and whether to start over. A client has all changes since the base."""
         match = _CURSOR.fullmatch(since)
         if match and match[1] == self._epoch:
             number, base = int(match[2]), int(match[3])
@@ -127,7 +126,7 @@ class CenterChanges:
 
 
 def _compact(center: _Center, kept: int, slack: int) -> None:
-    """Forget what nobody needs, once it is as much as what somebody does."""
+    """Drop entries that are not needed, once they are as many as the needed ones."""
     gone = len(center.changed) - len(center.jobs)
     if gone <= 2 * kept and len(center.log) <= 2 * len(center.changed) + slack:
         return

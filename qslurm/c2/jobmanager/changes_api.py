@@ -1,12 +1,12 @@
-"""The job manager's endpoints for who follows jobs: what has changed, and who is next.
+"""The job manager's endpoints for clients that follow jobs.
 
-    GET /v1/changes   the center's jobs that have changed (?since=, of the last answer; ?wait=, seconds until one does)
-    GET /v1/queue     all of the center's jobs, with their places in line
-    GET /v1/places    only the places
-    GET /v1/loads     how many jobs wait and run in each partition, those of other centers, too
+    GET /v1/changes   the center's jobs that have changed (?since= of the last answer; ?wait=, seconds until one does)
+    GET /v1/queue     all of the center's jobs, with their queue positions
+    GET /v1/places    only the queue positions
+    GET /v1/loads     the numbers of waiting and running jobs of all centers in each partition
 
-Each job is an array, of the fields of JobInfo (slurm/job_info.py). Answers are JSON, or MessagePack for who accepts
-application/msgpack. 503 while nobody can say how the jobs are; slurmrestd may know.
+A job is an array of the fields of JobInfo (slurm/job_info.py). Answers are JSON, or MessagePack for clients that
+accept application/msgpack. 503 while there are no current jobs; slurmrestd may have them.
 """
 
 from __future__ import annotations
@@ -26,32 +26,37 @@ from starlette.routing import Route
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.c2.jobmanager.center_limits import CenterLimits
-from qslurm.c2.jobmanager.feed_server import FeedServer
+from qslurm.c2.jobmanager.feed_server import FeedServer, gate_uids
 from qslurm.c2.jobmanager.http import InPieces, refuse_other_fields
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.job_changes import QueueListing
 from qslurm.system.notifier import Notifier, within
 
 LONGEST_WAIT_S = 50.0
-"""A proxy gives up on an answer after 60 s, as a rule."""
-
-BEGIN_S = 5.0
-"""For the gate to look, after it has rested."""
-
-FRESH_S = 1.0
-"""So long a list waits for the gate to look: one that is half a second old is better than none."""
+"""Proxies usually time out after 60 s."""
 
 MOST_WAITING = 8
-"""Questions of one center that wait; one more, and the oldest is answered at once."""
+"""Waiting requests of one center; with one more, the oldest is answered at once."""
 
-_LOOKED = ("looked",)  # a bell that no center's name can be
+_WAS_READ = ("was read",)  # a topic of the notifier; centers' names are strings
 
 T = TypeVar("T")
 
 
+@dataclass
+class ChangesTimings:
+    """Maximum waits for the gate (seconds)."""
+
+    start_s: float = 5.0
+    """For its first reading after a pause."""
+
+    fresh_s: float = 1.0
+    """For a new reading before jobs are listed; after that a list half a second old is good enough."""
+
+
 @dataclass(eq=False)
 class _Waiter:
-    """A question that waits; one that is dismissed is answered at once."""
+    """A waiting request; a dismissed one is answered at once."""
 
     event: asyncio.Event
     is_dismissed: bool = False
@@ -62,21 +67,24 @@ class _Waiter:
 
 
 class ChangesApi:
-    """The endpoints. They wait, so they run in the event loop. It listens to the gate until it is closed."""
+    """The endpoints, which wait and so run in the event loop, and the feed from the gate, until `close`."""
 
-    def __init__(self, config: C2Config) -> None:
-        self._bell: Notifier | None = None
+    def __init__(self, config: C2Config, timings: ChangesTimings | None = None) -> None:
+        self._timings = timings or ChangesTimings()
+        self._notifier: Notifier | None = None
         self._waiting: defaultdict[str, list[_Waiter]] = defaultdict(list)
         self._is_closing = False
-        trusted = config.dispatcher.trusted_users
-        prefix = config.slurm.user_prefix
         self._feed = FeedServer(
-            config.jobmanager.feed, prefix, trusted, self._ring, lambda: self._ring(_LOOKED)
+            config.jobmanager.feed,
+            config.slurm.user_prefix,
+            gate_uids(config.dispatcher.trusted_users),
+            self._notify,
+            lambda: self._notify(_WAS_READ),
         )
         self._limits: CenterLimits
 
     def routes(self, authenticate: Callable[[Request], str], limits: CenterLimits) -> list[Route]:
-        """Their paths. `authenticate` says which center asks, `limits` count what it asks."""
+        """The routes. `authenticate` returns a request's center, `limits` bound what it may use."""
         self._limits = limits
 
         def route(path: str, endpoint: Callable[[Request], Awaitable[Response]], *fields: str) -> Route:
@@ -84,7 +92,7 @@ class ChangesApi:
                 center = request.state.center = authenticate(request)
                 limits.begin(request, center)
                 refuse_other_fields(request, frozenset(fields))
-                if endpoint != self.changes:  # of those few wait at a time, and for long
+                if endpoint != self.changes:  # of those MOST_WAITING wait, and for long
                     await limits.turn(request)
                 return await endpoint(request)
 
@@ -98,19 +106,19 @@ class ChangesApi:
         ]
 
     def dismiss(self) -> None:
-        """Answer all who wait. In the loop's thread only."""
+        """Answer all waiting requests. In the loop's thread only."""
         self._is_closing = True
         for waiting in self._waiting.values():
             for waiter in waiting:
                 waiter.dismiss()
-        self._ring("")
+        self._notify("")
 
     def close(self) -> None:
-        """Listen to the gate no more."""
+        """Close the feed."""
         self._feed.close()
 
     async def changes(self, request: Request) -> Response:
-        """What has changed since; as soon as something has."""
+        """The changes since a cursor, as soon as there are some."""
         center: str = request.state.center
         since = request.query_params.get("since", "")[:64]
         deadline = asyncio.get_running_loop().time() + _seconds(request)
@@ -125,60 +133,60 @@ class ChangesApi:
         return await self._answer(request, lambda: page)
 
     async def queue(self, request: Request) -> Response:
-        """All jobs of the center, and their places; those that were submitted a moment ago, too."""
+        """All jobs of the center and their queue positions, including those submitted a moment ago."""
         center: str = request.state.center
         await self._be_fresh(center)
         rows = await self._ask(center, lambda changes: changes.jobs(center))
 
-        def line() -> QueueListing:
+        def listing() -> QueueListing:
             return QueueListing(
                 jobs=rows, places=_of(self._feed.places() or {}, [row.job_id for row in rows])
             )
 
-        return await self._answer(request, line)
+        return await self._answer(request, listing)
 
     async def places(self, request: Request) -> Response:
-        """The center's places."""
+        """The queue positions of the center's jobs."""
         center: str = request.state.center
         ids = await self._ask(center, lambda changes: [job.job_id for job in changes.jobs(center)])
         return await self._answer(request, lambda: QueueListing(places=_of(self._feed.places() or {}, ids)))
 
     async def loads(self, request: Request) -> Response:
-        """How many jobs wait and run in each partition: that much of each other centers may know."""
+        """The load of each partition, which all centers may see."""
         center: str = request.state.center
         await self._be_fresh(center)
-        await self._ask(center, lambda _: True)  # or say why nobody knows
+        await self._ask(center, lambda _: True)  # raises while there are no current jobs
         return await self._answer(request, lambda: self._feed.loads() or [])
 
     async def _ask(self, center: str, question: Callable[[CenterChanges], T]) -> T:
-        """The table's answer; the gate may need a moment to begin. UnreachableError if it does not come.
+        """Query the jobs; waits while the gate starts reading the queue. UnreachableError without current jobs.
 
-        The feed is asked in a thread, here and below: its lock is held while what the gate says is taken in.
+        The feed is queried in a thread, here and below: its lock is held while an update is applied.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + BEGIN_S
-        with self._rings().listening("") as event:
+        deadline = loop.time() + self._timings.start_s
+        with self._topics().listening("") as event:
             while (answer := await self._limits.work(center, lambda: self._feed.read(question))) is None:
                 left = deadline - loop.time()
                 if self._is_closing or left <= 0 or not await within(event, left):
-                    raise self._feed.silence()
+                    raise self._feed.unavailable()
                 event.clear()
         return answer
 
     async def _be_fresh(self, center: str) -> None:
-        """Wait until the gate has looked, unless that takes long."""
+        """Wait until the gate has read the queue, for a limited time."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + FRESH_S
-        with self._rings().listening(_LOOKED) as event:
-            question = await self._limits.work(center, self._feed.demand)
-            while not self._feed.has_looked(question):
+        deadline = loop.time() + self._timings.fresh_s
+        with self._topics().listening(_WAS_READ) as event:
+            reading = await self._limits.work(center, self._feed.request_reading)
+            while not self._feed.is_answered(reading):
                 left = deadline - loop.time()
                 if self._is_closing or left <= 0 or not await within(event, left):
                     return
                 event.clear()
 
     async def _answer(self, request: Request, document: Callable[[], object]) -> Response:
-        """Make a document, and the answer of it, in a thread: of ten thousand jobs both take a while."""
+        """Build and encode a document in a thread: with ten thousand jobs this takes a while."""
         packed = "application/msgpack" in request.headers.get("accept", "")
         encode, kind = (msgspec.msgpack.encode, "msgpack") if packed else (msgspec.json.encode, "json")
         body = await self._limits.work(request.state.center, lambda: encode(document()))
@@ -186,7 +194,7 @@ class ChangesApi:
 
     @contextmanager
     def _waits(self, center: str) -> Iterator[_Waiter]:
-        with self._rings().listening(center, "") as event:
+        with self._topics().listening(center, "") as event:
             waiter, waiting = _Waiter(event), self._waiting[center]
             waiting.append(waiter)
             if len(waiting) > MOST_WAITING:
@@ -198,14 +206,14 @@ class ChangesApi:
                 if waiter in waiting:
                     waiting.remove(waiter)
 
-    def _rings(self) -> Notifier:
-        if self._bell is None:
-            self._bell = Notifier(asyncio.get_running_loop())
-        return self._bell
+    def _topics(self) -> Notifier:
+        if self._notifier is None:
+            self._notifier = Notifier(asyncio.get_running_loop())
+        return self._notifier
 
-    def _ring(self, what: Hashable) -> None:
-        if self._bell is not None:
-            self._bell.ring(what)
+    def _notify(self, what: Hashable) -> None:
+        if self._notifier is not None:
+            self._notifier.ring(what)
 
 
 def _of(places: Mapping[int, int], job_ids: Sequence[int]) -> list[tuple[int, int]]:

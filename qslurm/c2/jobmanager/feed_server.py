@@ -1,4 +1,4 @@
-"""Takes in what the gate says of C2's jobs, while somebody wants to know, and wakes who waits for a change."""
+"""Receives C2's jobs from the gate while clients follow them, and reports which centers' jobs have changed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,23 +22,22 @@ from qslurm.protocol import feed
 from qslurm.protocol.job_changes import PartitionLoad
 from qslurm.protocol.partition_queue import partition_loads, queue_positions
 from qslurm.slurm.job_info import JobInfo
-from qslurm.slurm.job_table import JobTable
 from qslurm.system.event_log import EventLog
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.peer import peer_uid
 from qslurm.wire.unix_socket import listen_unix
 
 log = EventLog(__name__)
-strangers = EventLog(f"{__name__}.strangers", a_minute=10)
+refusal_log = EventLog(f"{__name__}.refusals", a_minute=10)
 
-STRANGER_S = 0.01
-"""So long after somebody who is not the gate nobody else is looked at: strangers get no more of this process's time."""
+REFUSAL_PAUSE_S = 0.01
+"""Pause after a refused connection, which bounds the time that such connections cost."""
 
 DEAD_S = 10.0
-"""So long without a word of the gate, and it is not believed to know how the jobs are."""
+"""Seconds without a message after which the gate counts as dead."""
 
-REST_S = 90.0
-"""So long after the last question the gate may rest."""
+IDLE_S = 90.0
+"""Seconds after the last request after which the gate need not read the queue any more."""
 
 TICK_S = 2.0
 
@@ -46,49 +45,50 @@ T = TypeVar("T")
 
 
 class FeedServer:
-    """A thread that listens to the gate. `changed` is called with each center whose jobs have changed.
+    """The thread that serves the gate, and C2's jobs as last received. Thread-safe.
 
-    `changed("")` says that everybody should look again: there is a feed now, or none any more. `looked` is called when
-    the gate has looked because of a question.
+    `trusted` are the uids that may connect. `changed` is called with each center whose jobs have changed, and with ""
+    when the feed begins or ends. `was_read` is called when the gate has read the queue upon a request.
     """
 
     def __init__(
         self,
         path: str,
         prefix: str,
-        trusted: Iterable[str],
+        trusted: Collection[int],
         changed: Callable[[str], None],
-        looked: Callable[[], None] = lambda: None,
+        was_read: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = Path(path)
-        self._trusted = {0, os.getuid(), *_uids(trusted)}
+        self._trusted = trusted
         self._changed = changed
-        self._tell_looked = looked
-        self._questions = self._said = self._looked = 0
-        """The newest question, the newest that the gate was told of, and the newest that it has looked for."""
+        self._was_read = was_read
+        self._requested = self._sent = self._answered = 0
+        """Numbers of the last request for the current state: made, sent to the gate, and answered by it."""
+
         self._lock = threading.Lock()
         self._changes = CenterChanges(prefix)
         self._link: BlockingConnection | None = None
         self._is_wanted = False
         self._is_live = False
-        self._asked = self._heard = float("-inf")
+        self._requested_at = self._received_at = float("-inf")
         self._trouble = "The gate has not connected yet."
-        self._lines: tuple[int, dict[int, int]] = (-1, {})
-        self._loads: tuple[int, list[PartitionLoad]] = (-1, [])
-        """What was made of all jobs, and of which version of the table."""
-        self._links: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
+        self._derived: dict[Callable[..., Any], tuple[int, Any]] = {}
+        """Values computed from all jobs, with the version of the table."""
+
+        self._accepted: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
         self._listener = listen_unix(self._path, service="job manager", setting="feed under [jobmanager]")
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
-        self._entrance = threading.Thread(target=self._accept, name="feed-accept", daemon=True)
-        self._entrance.start()
+        self._accept_thread = threading.Thread(target=self._accept, name="feed-accept", daemon=True)
+        self._accept_thread.start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop serving."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._entrance.join()
+        self._accept_thread.join()
         with self._lock:
             if self._link is not None:
                 self._link.shutdown()
@@ -96,91 +96,91 @@ class FeedServer:
         self._path.unlink(missing_ok=True)
 
     def read(self, question: Callable[[CenterChanges], T]) -> T | None:
-        """The answer of the table to a question; None while the gate does not say how the jobs are."""
+        """Apply a function to the jobs, and keep the gate reading the queue; None while there are no current jobs."""
         with self._lock:
-            self._asked = time.monotonic()
+            self._requested_at = time.monotonic()
             self._want(True)
             return question(self._changes) if self._is_live else None
 
-    def demand(self) -> int:
-        """Have the gate look now; the number of this question, for `has_looked`."""
+    def request_reading(self) -> int:
+        """Request that the gate reads the queue now; returns the request's number for `is_answered`."""
         with self._lock:
-            self._asked = time.monotonic()
-            self._questions += 1
+            self._requested_at = time.monotonic()
+            self._requested += 1
             if self._link is None:
                 return 0
             if not self._is_wanted:
                 self._want(True)
-            elif self._said <= self._looked:  # else it looks just now, and is told of this when it has
-                self._say_wanted(self._link)
-            return self._questions
+            elif self._sent <= self._answered:  # else the request is sent when the pending one is answered
+                self._send_subscription(self._link)
+            return self._requested
 
-    def has_looked(self, question: int) -> bool:
-        """Whether the gate has looked since that question was asked. Waits for nobody."""
-        return self._looked >= question
+    def is_answered(self, request: int) -> bool:
+        """Whether the gate has read the queue since this request. Does not block."""
+        return self._answered >= request
 
     def places(self) -> dict[int, int] | None:
-        """The place in line of each job that waits, among those of all centers; None while nobody knows."""
-        changed = self.read(lambda changes: self._all_since(changes.table, self._lines[0]))
-        if changed is None:
-            return None
-        version, rows = changed
-        if rows is not None:
-            self._lines = version, queue_positions(rows)
-        return self._lines[1]
+        """The queue positions of waiting jobs of all centers; None while there are no current jobs."""
+        return self._derive(queue_positions)
 
     def loads(self) -> list[PartitionLoad] | None:
-        """How many jobs wait and run in each partition; None while nobody knows."""
-        changed = self.read(lambda changes: self._all_since(changes.table, self._loads[0]))
-        if changed is None:
-            return None
-        version, rows = changed
-        if rows is not None:
-            self._loads = version, partition_loads(rows)
-        return self._loads[1]
+        """The loads of all partitions; None while there are no current jobs."""
+        return self._derive(partition_loads)
 
-    @staticmethod
-    def _all_since(table: JobTable, version: int) -> tuple[int, list[JobInfo] | None]:
-        """The table's version, and all jobs if it is another one: what is made of them is made once, for everybody."""
-        return table.version, None if table.version == version else table.jobs()
-
-    def silence(self) -> UnreachableError:
-        """Why there is no answer."""
+    def unavailable(self) -> UnreachableError:
+        """The error for clients while there are no current jobs."""
         return UnreachableError(
             f"The job manager has no current job states: {self._trouble}", hint="slurmrestd may."
         )
 
-    # --- in the thread -------------------------------------------------------------------------------
+    def _derive(self, derive: Callable[[list[JobInfo]], T]) -> T | None:
+        """A value derived from all jobs, computed once for each version of the table."""
+        known = self._derived.get(derive, (-1, None))
+
+        def jobs_since(changes: CenterChanges) -> tuple[int, list[JobInfo] | None]:
+            table = changes.table
+            return table.version, None if table.version == known[0] else table.jobs()
+
+        found = self.read(jobs_since)
+        if found is None:
+            return None
+        version, jobs = found
+        if jobs is not None:
+            known = self._derived[derive] = version, derive(jobs)
+        value: T = known[1]
+        return value
+
+    # --- in the threads ------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        """In a thread of its own: whoever else comes is sent away also while the gate tells of jobs."""
+        """In its own thread, so that other users' connections are refused while the gate is being served."""
         while True:
             try:
                 link, _ = self._listener.accept()
             except OSError:  # closed
-                self._links.put(None)
+                self._accepted.put(None)
                 return
             uid = peer_uid(link)
             if uid in self._trusted:
-                self._links.put(link)
+                self._accepted.put(link)
                 continue
             link.close()
-            strangers.warning("connection refused: not the gate", uid=uid)
-            time.sleep(STRANGER_S)
+            refusal_log.warning("connection refused: not the gate", uid=uid)
+            time.sleep(REFUSAL_PAUSE_S)
 
     def _run(self) -> None:
-        while (link := self._links.get()) is not None:
+        while (link := self._accepted.get()) is not None:
             with BlockingConnection(link, feed.MESSAGE_LIMIT) as connection:
                 self._serve(connection)
 
     def _serve(self, link: BlockingConnection) -> None:
         with self._lock:
-            self._link, self._is_wanted, self._said = link, False, self._looked
-            self._want(time.monotonic() - self._asked < REST_S)
+            self._link, self._is_wanted, self._sent = link, False, self._answered
+            self._want(time.monotonic() - self._requested_at < IDLE_S)
         log.info("gate connected")
         try:
             while True:
-                self._hear(link)
+                self._serve_once(link)
         except (OSError, EOFError, msgspec.DecodeError) as error:
             why = "connection closed" if isinstance(error, EOFError) else str(error)
             log.warning("gate disconnected", reason=why)
@@ -188,20 +188,20 @@ class FeedServer:
             self._link = None
             self._lose("The gate is not connected.")
 
-    def _hear(self, link: BlockingConnection) -> None:
+    def _serve_once(self, link: BlockingConnection) -> None:
         ready, _, _ = select.select([link], [], [], TICK_S)
         message = feed.gate_decoder.decode(link.receive(time.monotonic() + DEAD_S)[1]) if ready else None
         now = time.monotonic()
         touched: set[str] = set()
-        has_looked = False
+        was_read = False
         with self._lock:
             if message is not None:
-                self._heard = now
-            if isinstance(message, feed.Update | feed.Unchanged) and message.look > self._looked:
-                self._looked, has_looked = message.look, True
-                if self._is_wanted and self._questions > self._said:
-                    self._say_wanted(link)
-            elif self._is_wanted and now - self._heard > DEAD_S:
+                self._received_at = now
+            if isinstance(message, feed.Update | feed.Unchanged) and message.look > self._answered:
+                self._answered, was_read = message.look, True
+                if self._is_wanted and self._requested > self._sent:
+                    self._send_subscription(link)
+            elif self._is_wanted and now - self._received_at > DEAD_S:
                 raise TimeoutError("timeout")
             if isinstance(message, feed.Update):
                 touched = self._changes.apply(message)
@@ -210,13 +210,13 @@ class FeedServer:
             elif message is not None and self._is_wanted and not self._is_live:
                 self._is_live = True
                 touched.add("")
-            if self._is_wanted and now - self._asked > REST_S:
+            if self._is_wanted and now - self._requested_at > IDLE_S:
                 self._want(False)
                 self._lose("Job states have not been requested for a while.")
         for center in touched:
             self._changed(center)
-        if has_looked:
-            self._tell_looked()
+        if was_read:
+            self._was_read()
 
     def _lose(self, why: str) -> None:
         self._trouble = why
@@ -227,20 +227,21 @@ class FeedServer:
     def _want(self, is_wanted: bool) -> None:
         if self._link is None or is_wanted == self._is_wanted:
             return
-        self._is_wanted, self._heard = is_wanted, time.monotonic()
-        self._say_wanted(self._link)
+        self._is_wanted, self._received_at = is_wanted, time.monotonic()
+        self._send_subscription(self._link)
 
-    def _say_wanted(self, link: BlockingConnection) -> None:
-        # One question is under way at a time, so what is said always fits into the link: nobody waits with the lock.
-        self._said = self._questions
-        with suppress(OSError):  # the thread notices that the link is gone
-            wanted = feed.Subscription(self._is_wanted, self._questions)
-            link.send(msgspec.msgpack.encode(wanted), time.monotonic() + DEAD_S)
+    def _send_subscription(self, link: BlockingConnection) -> None:
+        # One request is pending at a time, so the message fits into the socket buffer: this does not block.
+        self._sent = self._requested
+        with suppress(OSError):  # the thread notices that the connection is lost
+            message = feed.Subscription(self._is_wanted, self._requested)
+            link.send(msgspec.msgpack.encode(message), time.monotonic() + DEAD_S)
 
 
-def _uids(names: Iterable[str]) -> set[int]:
+def gate_uids(trusted_users: Iterable[str]) -> set[int]:
+    """The uids that may connect as the gate: root, our own, and these users'; ConfigError for an unknown user."""
     try:
-        return {pwd.getpwnam(name).pw_uid for name in names}
+        return {0, os.getuid(), *(pwd.getpwnam(name).pw_uid for name in trusted_users)}
     except KeyError as error:
         raise ConfigError(
             f"[dispatcher] trusted_users names an unknown user ({error.args[0]}).",

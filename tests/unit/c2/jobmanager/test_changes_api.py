@@ -16,10 +16,9 @@ import requests
 from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.config.jobmanager_section import JobManagerConfig
-from qslurm.c2.jobmanager import changes_api
 from qslurm.c2.jobmanager.center_changes import CenterChanges
-from qslurm.c2.jobmanager.changes_api import ChangesApi
-from qslurm.c2.jobmanager.feed_server import FeedServer
+from qslurm.c2.jobmanager.changes_api import MOST_WAITING, ChangesApi, ChangesTimings
+from qslurm.c2.jobmanager.feed_server import FeedServer, gate_uids
 from qslurm.c2.jobmanager.rest_api import make_app
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.feed import (
@@ -124,7 +123,14 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def feed(manager: Manager, served: tuple[Switch, str], home: Path, keys: TokensConfig) -> Iterator[Path]:
+def timings() -> ChangesTimings:
+    return ChangesTimings()
+
+
+@pytest.fixture
+def feed(
+    manager: Manager, served: tuple[Switch, str], home: Path, keys: TokensConfig, timings: ChangesTimings
+) -> Iterator[Path]:
     """A job manager with a feed; the path of its socket."""
     path = home / "feed.sock"
     config = C2Config(
@@ -134,7 +140,7 @@ def feed(manager: Manager, served: tuple[Switch, str], home: Path, keys: TokensC
         jobmanager=JobManagerConfig(feed=str(path)),
         tokens=keys,
     )
-    changes = ChangesApi(config)
+    changes = ChangesApi(config, timings)
     served[0].app = make_app(config, changes)
     yield path
     changes.close()
@@ -176,9 +182,9 @@ def test_the_gate_is_asked_when_somebody_follows_and_what_it_says_is_told_at_onc
 
 
 def test_a_center_hears_of_its_own_jobs_only(
-    feed: Path, alice: Center, lumi: Center, monkeypatch: pytest.MonkeyPatch
+    feed: Path, alice: Center, lumi: Center, timings: ChangesTimings
 ) -> None:
-    monkeypatch.setattr(changes_api, "FRESH_S", 0.01)
+    timings.fresh_s = 0.01
     gate = Gate(feed)
     telling = gate.has(row(1), row(2, "lumi", priority=9), row(3, "stranger"))
     assert (ids(alice.hears()), ids(lumi.hears())) == ([1], [2])
@@ -208,18 +214,18 @@ def test_a_list_has_what_was_submitted_a_moment_ago(feed: Path, alice: Center) -
 
 
 def test_without_a_gate_nobody_waits_long_and_all_is_well_when_it_is_back(
-    feed: Path, alice: Center, monkeypatch: pytest.MonkeyPatch
+    feed: Path, alice: Center, timings: ChangesTimings
 ) -> None:
-    monkeypatch.setattr(changes_api, "BEGIN_S", 0.05)
+    timings.start_s = 0.05
     answer = alice.asks("/v1/changes", wait=50).result(60)
     assert answer.status_code == 503
     assert "slurmrestd may" in answer.json()["error"]["hint"]
-    monkeypatch.setattr(changes_api, "BEGIN_S", 60.0)
+    timings.start_s = 60.0
     gate = Gate(feed)
     telling = gate.has(row(1))
     assert ids(alice.hears()) == [1]
     gate.says(Unavailable("slurmctld does not answer"))
-    monkeypatch.setattr(changes_api, "BEGIN_S", 0.05)
+    timings.start_s = 0.05
     while (answer := alice.asks("/v1/changes", since=alice.since).result(60)).status_code == 200:
         pass  # the gate's word is on its way
     assert "slurmctld does not answer" in answer.json()["error"]["message"]
@@ -233,13 +239,11 @@ def test_one_question_too_many_has_the_oldest_answered(feed: Path, alice: Center
     alice.hears()
     lumi.hears()
     others = lumi.asks("/v1/changes", since=lumi.since, wait=50)
-    asked = [
-        alice.asks("/v1/changes", since=alice.since, wait=50) for _ in range(changes_api.MOST_WAITING + 1)
-    ]
+    asked = [alice.asks("/v1/changes", since=alice.since, wait=50) for _ in range(MOST_WAITING + 1)]
     early = next(one for one in _done_first(asked))
     assert early.json()["jobs"] == []
     gate.says(Update([row(1, state="RUNNING"), row(2, "lumi")]))
-    assert sorted(len(one.result(60).json()["jobs"]) for one in asked) == [0] + [1] * changes_api.MOST_WAITING
+    assert sorted(len(one.result(60).json()["jobs"]) for one in asked) == [0] + [1] * MOST_WAITING
     assert ids(others.result(60).json()) == [2]
     telling.join(60)
     gate.hangs_up()
@@ -266,9 +270,8 @@ def test_nobody_without_a_token_follows(manager: Manager, feed: Path) -> None:
         assert manager.get(path, token="x").status_code == 401
 
 
-def test_only_the_gate_is_listened_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed = FeedServer(str(home / "feed.sock"), "center_", [], lambda _: None)
-    monkeypatch.setattr(feed, "_trusted", set())
+def test_only_the_gate_is_listened_to(home: Path) -> None:
+    feed = FeedServer(str(home / "feed.sock"), "center_", set(), lambda _: None)
     gate = Gate(home / "feed.sock")
     with pytest.raises((EOFError, OSError)):
         gate.is_wanted()
@@ -316,23 +319,22 @@ def test_a_gate_that_does_not_listen_is_told_once_and_nobody_waits_for_it(
     gate.hangs_up()
 
 
-def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
-    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_other_users_are_refused_also_beside_the_gate_and_fill_no_log(
+    home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    feed = FeedServer(str(home / "feed.sock"), "center_", [], lambda _: None)
+    trusted = gate_uids([])
+    feed = FeedServer(str(home / "feed.sock"), "center_", trusted, lambda _: None)
     gate = Gate(home / "feed.sock")
     said = gate.has(row(1))
     until(lambda: feed.read(lambda changes: len(changes.table.jobs())))
     said.join()
-    trusted = feed._trusted
-    monkeypatch.setattr(feed, "_trusted", set())
+    trusted.clear()
     for _ in range(60):
         stranger = Gate(home / "feed.sock")
         with pytest.raises((EOFError, OSError)):
             stranger.hears()
         stranger.hangs_up()
     assert 1 <= sum("not the gate" in record.getMessage() for record in caplog.records) <= 20
-    monkeypatch.setattr(feed, "_trusted", trusted)
     gate.says(Update([row(2)]))
     until(lambda: feed.read(lambda changes: len(changes.table.jobs())) == 2)
     gate.hangs_up()
@@ -341,6 +343,6 @@ def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
 
 def test_a_feed_that_can_not_be_says_why(home: Path) -> None:
     with pytest.raises(UnreachableError, match="cannot listen"):
-        FeedServer(str(home / "nowhere" / "feed.sock"), "center_", [], lambda _: None)
+        FeedServer(str(home / "nowhere" / "feed.sock"), "center_", set(), lambda _: None)
     with pytest.raises(ConfigError, match="unknown user"):
-        FeedServer(str(home / "feed.sock"), "center_", ["nobody-has-this-name"], lambda _: None)
+        gate_uids(["nobody-has-this-name"])
