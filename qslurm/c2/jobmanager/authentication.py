@@ -1,7 +1,7 @@
-"""Whose token is this? Verifies centers' tokens with the same public keys that slurmctld uses.
+"""Verifies centers' tokens with the public keys that slurmctld uses.
 
-Slurm binds no key to a user: a center's key could sign for anybody. Here it can't: the key's id must be the center
-that the token's user stands for.
+Slurm does not bind a key to a user: a center's key could sign for any user. Here the key's id must be the center of
+the token's user.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HINT = "Use the token that C2's operators issued to your center. `qslurm token 
 
 
 class Keyring:
-    """The public keys in C2's JWKS file, read again when it changes: a key that is taken out is out at once."""
+    """The public keys in C2's JWKS file, which is read again when it changes: a revoked key is invalid at once."""
 
     def __init__(self, jwks: str | Path, *, hs256_key: str | Path = "") -> None:
         self._path = Path(jwks)
@@ -75,10 +75,10 @@ def _parse_keys(data: bytes) -> dict[str, Any]:
 
 
 def verify(token: str, keyring: Keyring, user_prefix: str, now: float) -> str:
-    """The center that a token stands for; TokenError with a sentence if it stands for none, or not any more."""
+    """The center of a valid token; TokenError if it is invalid or has expired."""
     if not token or len(token) > LIMIT:
         raise TokenError("The request carries no valid token.", hint=_HINT)
-    said = inspect(token)  # unverified: only to know which key to try
+    said = inspect(token)  # unverified: only to select the key
     key, algorithm = _key_for(said.algorithm, said.key_id, keyring)
     try:
         claims = jwt.decode(
@@ -90,7 +90,7 @@ def verify(token: str, keyring: Keyring, user_prefix: str, now: float) -> str:
     except jwt.MissingRequiredClaimError:
         raise TokenError("The token never expires. Such tokens are not accepted.", hint=_HINT) from None
     except jwt.PyJWTError:
-        # Not chained, and the same sentence for every reason: who forges tokens learns nothing.
+        # Not chained, and the same message for every reason: an attacker learns nothing.
         raise TokenError("The token was not issued to your center by this C2.") from None
     if said.expired(now) and said.expires is not None:
         raise TokenError(

@@ -27,7 +27,7 @@ from qslurm.c2.config.file import C2Config
 from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.c2.jobmanager.center_limits import CenterLimits
 from qslurm.c2.jobmanager.feed_server import FeedServer, gate_uids
-from qslurm.c2.jobmanager.http import InPieces, refuse_other_fields
+from qslurm.c2.jobmanager.http import ChunkedResponse, refuse_other_fields
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.job_changes import QueueListing
 from qslurm.system.notifier import Notifier, within
@@ -190,7 +190,7 @@ class ChangesApi:
         packed = "application/msgpack" in request.headers.get("accept", "")
         encode, kind = (msgspec.msgpack.encode, "msgpack") if packed else (msgspec.json.encode, "json")
         body = await self._limits.work(request.state.center, lambda: encode(document()))
-        return InPieces(body, media_type=f"application/{kind}")
+        return ChunkedResponse(body, media_type=f"application/{kind}")
 
     @contextmanager
     def _waits(self, center: str) -> Iterator[_Waiter]:

@@ -1,4 +1,4 @@
-"""What a center is told of its jobs: the JSON documents of the job manager, made of the store's records."""
+"""The job manager's JSON documents, from the store's records and the dispatcher's status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qslurm.protocol.messages import BackendStatus
 
 
 def job_document(task: TaskRecord) -> dict[str, Any]:
-    """What is known of a job; times are Unix seconds."""
+    """A job; times are Unix seconds."""
     names = (
         *("job_id", "restart", "key", "center", "kind", "backend", "name", "state", "reason", "slurm_state"),
         *("reason_code", "exit_code", "admitted_at", "started_at", "finished_at"),
@@ -24,7 +24,7 @@ def job_document(task: TaskRecord) -> dict[str, Any]:
 
 
 def refuse_unfinished(task: TaskRecord) -> None:
-    """NotReadyError while a job can't have a result."""
+    """NotReadyError for a job that has not ended."""
     if is_open(TaskState(task.state)):
         raise NotReadyError(
             f"Job {task.job_id} has no result yet (state: {task.state}).",
@@ -38,10 +38,10 @@ def refuse_unfinished(task: TaskRecord) -> None:
 
 
 def result_document(task: TaskRecord, reader: Reader) -> dict[str, Any]:
-    """What a job has measured or computed; of a job that failed, why, and what there is.
+    """A job's result, also a partial one of a failed job.
 
-    `counts` are keyed by the classical bits, as the backend gave them. They, `raw_data` and `final_result` are passed
-    on as the store has them. `remarks` say what is to be known of a final result, such as that null stands for NaN.
+    `counts` (by classical bits), `raw_data` and `final_result` are the store's JSON. `remarks` explain a final result,
+    such as null for NaN.
     """
     base = {
         "job_id": task.job_id,
@@ -72,7 +72,7 @@ def result_document(task: TaskRecord, reader: Reader) -> dict[str, Any]:
 
 
 def backend_document(backend: BackendStatus) -> dict[str, Any]:
-    """What a center may know of a backend."""
+    """A backend."""
     names = (
         "name",
         "state",
@@ -88,7 +88,7 @@ def backend_document(backend: BackendStatus) -> dict[str, Any]:
 
 
 def reserved(reservations: Sequence[Reservation], backend: str, center: str) -> list[dict[str, Any]]:
-    """The windows of a backend that are to come, as a center may know them: another's are `yours: false`, no more."""
+    """A backend's reservations; for those of other centers the owner and reason are hidden."""
     return [
         {"begins": one.begins, "ends": one.ends, "yours": one.center == center}
         | ({"reason": one.reason} if one.center == center else {})
@@ -98,7 +98,7 @@ def reserved(reservations: Sequence[Reservation], backend: str, center: str) -> 
 
 
 def error_document(error: QslurmError) -> dict[str, Any]:
-    """An error, as all qslurm's commands write it: `code` is the exit code it stands for."""
+    """An error, as in the commands' --json output: `code` is the exit code."""
     return {
         "error": {
             "code": error.exit_code,

@@ -130,7 +130,7 @@ class FeedServer:
     def unavailable(self) -> UnreachableError:
         """The error for clients while there are no current jobs."""
         return UnreachableError(
-            f"The job manager has no current job states: {self._trouble}", hint="slurmrestd may."
+            f"The job manager has no current job states: {self._trouble}", hint="Query slurmrestd instead."
         )
 
     def _derive(self, derive: Callable[[list[JobInfo]], T]) -> T | None:

@@ -1,4 +1,4 @@
-"""Questions as they are read, and answers and errors as they are given, over HTTP."""
+"""Reads HTTP requests, and makes responses and errors."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 log = EventLog(__name__, a_minute=60)
 
 BODY_S = 30.0
-"""Seconds that a request's body may take to arrive."""
+"""Time limit for a request's body to arrive."""
 
-PIECE = 256 * 1024
-"""Bytes of an answer that are handed over at a time: the next ones wait until these have left."""
+CHUNK = 256 * 1024
+"""Bytes of a response that are written at a time; the next chunk waits until these are sent."""
 
 
 class RequestTimeoutError(InvalidInputError):
@@ -52,7 +52,7 @@ STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (TooOftenError, 429),
     (UnreachableError, 503),
 ]
-"""HTTP statuses by error, the first that fits; all else is 500."""
+"""HTTP statuses by error, the first match; others are 500."""
 
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -67,10 +67,9 @@ def guarded(
     authenticate: Callable[[Request], str],
     fields: frozenset[str] = frozenset(),
 ) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that works in a thread, for a center (request.state.center) that is known by then.
+    """Run an endpoint in a thread, for an authenticated center (request.state.center).
 
-    `fields` are those that its query may have. What nobody expected is logged with the job it is about; a center is
-    not told how we look inside.
+    `fields` are the permitted query fields. Unexpected errors are logged, and hidden from centers.
     """
 
     async def answer(request: Request) -> Response:
@@ -86,15 +85,15 @@ def guarded(
             return endpoint(request)
         except (QslurmError, HTTPException):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it has to be said, and answered
+        except Exception as error:  # noqa: BLE001 - any bug is logged and answered
             log.crashed("request failed", error, **_about(request))
-            return error_response(bug(error))
+            return error_response(internal_error())
 
     return answer
 
 
 def refuse_other_fields(request: Request, known: frozenset[str]) -> None:
-    """InvalidInputError for a field of the query that is not known: who sends one counts on it."""
+    """InvalidInputError for an unknown query field, which would be ignored otherwise."""
     for name in request.query_params:
         if name not in known:
             raise InvalidInputError(f"Unknown query field {name[:40]!r}.")
@@ -119,7 +118,7 @@ async def body_of(request: Request, most: int) -> bytes:
 
 
 def answer_error(request: Request, error: QslurmError) -> Response:
-    """An error of ours, answered, and logged if it is this service that failed."""
+    """The response to an error, which is logged if it is a 5xx."""
     answer = error_response(error)
     if answer.status_code >= 500:
         log.warning("request failed", **_about(request), status=answer.status_code, why=error.message)
@@ -139,7 +138,7 @@ def error_response(error: QslurmError) -> Response:
 
 
 def http_error(error: HTTPException) -> Response:
-    """What Starlette refuses, as JSON."""
+    """Starlette's error as JSON."""
     words = {404: "Not found.", 405: "Method not allowed. Use GET."}
     problem = InvalidInputError(
         words.get(error.status_code, error.detail),
@@ -149,35 +148,34 @@ def http_error(error: HTTPException) -> Response:
     return json_response(error_document(problem), status=error.status_code, headers=headers)
 
 
-def bug(error: Exception) -> QslurmError:
-    """What a center is told of an error that nobody expected: not how we look inside."""
-    del error  # the traceback goes to the log
+def internal_error() -> QslurmError:
+    """The error for a center instead of an unexpected one, whose traceback is in the log."""
     return QslurmError("Internal error in the job manager.", hint="C2's operators find the cause in its log.")
 
 
-class InPieces(Response):
-    """An answer of any size, of which a client that does not read it is sent no more than it takes."""
+class ChunkedResponse(Response):
+    """A response of any size, written in chunks so that a slow client does not fill buffers."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Send the response."""
         del scope, receive
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         body = memoryview(self.body)
-        for start in range(0, len(body), PIECE):
-            piece = bytes(body[start : start + PIECE])
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        for start in range(0, len(body), CHUNK):
+            chunk = bytes(body[start : start + CHUNK])
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
 def json_response(document: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A document."""
-    return InPieces(
+    """A JSON response."""
+    return ChunkedResponse(
         msgspec.json.encode(document), status_code=status, headers=headers, media_type="application/json"
     )
 
 
 def token_of(request: Request) -> str:
-    """The token that a request shows; TokenError if there is none."""
+    """A request's token; TokenError if there is none."""
     header: str = request.headers.get("authorization", "")
     scheme, _, token = header.partition(" ")
     if scheme.lower() == "bearer" and token.strip():
@@ -192,12 +190,12 @@ def token_of(request: Request) -> str:
 
 
 def job_id_of(request: Request) -> int:
-    """The job in a request's path; InvalidInputError if it is no id."""
+    """The job id in a request's path; InvalidInputError if invalid."""
     return _job_id(request.path_params["job_id"])
 
 
 def job_ids_in(request: Request, name: str, most: int) -> list[int]:
-    """The jobs of the query (`12,13`), each once; InvalidInputError if one is no id, or there are none or too many."""
+    """The job ids in a query field (`12,13`), without duplicates; InvalidInputError if invalid, none or too many."""
     text = request.query_params.get(name, "")
     ids = text.split(",", most) if text else []
     if not 1 <= len(ids) <= most:
@@ -212,7 +210,7 @@ def _job_id(text: str) -> int:
 
 
 def number_in(request: Request, name: str, *, default: int, low: int, high: int) -> int:
-    """A number of the query; InvalidInputError if it is none, or out of bounds."""
+    """A number in a query field; InvalidInputError if invalid or out of bounds."""
     text = request.query_params.get(name)
     if text is None:
         return default
@@ -222,7 +220,7 @@ def number_in(request: Request, name: str, *, default: int, low: int, high: int)
 
 
 def with_headers(app: ASGIApp, limits: CenterLimits) -> ASGIApp:
-    """The application, with the headers that every answer has; requests are under way until they are answered."""
+    """Add the common headers to all responses, and report to `limits` when a request has been answered."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:

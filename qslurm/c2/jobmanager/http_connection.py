@@ -1,7 +1,7 @@
-"""One connection to the job manager, with limits that uvicorn does not have: how long a request may take to arrive, how
-long an answer may stand unread, and how many connections may have no request under way.
+"""A connection to the job manager with limits that uvicorn lacks: the time for a request to arrive, the time an
+answer may remain unread, and the number of idle connections.
 
-Without them a few hundred connections that say nothing keep everybody else out, and they cost nobody anything.
+Without them a few hundred idle connections would exclude all other clients.
 """
 
 from __future__ import annotations
@@ -16,78 +16,78 @@ REQUEST_S = 10.0
 """Seconds from a connection's beginning, or from the first byte of a later request, to a request's last header."""
 
 UNREAD_S = 30.0
-"""Seconds for which a client may take nothing of its answer."""
+"""Seconds for which a client may read nothing of its answer."""
 
 MOST_IDLE = 128
-"""Connections of a server without a request under way; one more, and the one that waits longest is closed."""
+"""Connections of a server without an open request; with one more, the one idle for longest is closed."""
 
 
 class LimitedHttpProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it; a connection on which no request becomes complete in time is closed."""
+    """uvicorn's HTTP/1.1 with these limits."""
 
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _idle: ClassVar[WeakKeyDictionary[Any, dict[LimitedHttpProtocol, None]]] = WeakKeyDictionary()
-    """By server (its state), in the order in which they became so."""
+    """Idle connections by server (its state), longest first."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start the time limit for the first request."""
         super().connection_made(transport)
-        self._expect()
-        self._rest()
+        self._start_deadline()
+        self._mark_idle()
 
     def data_received(self, data: bytes) -> None:
-        """Wait for a request from its first byte on, until uvicorn has made something of it."""
-        self._expect()
+        """Start the time limit at a request's first byte; stop it when the request's headers are complete."""
+        self._start_deadline()
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
-            self._relax()
-            self._others.pop(self, None)
+            self._stop_deadline()
+            self._idle_connections.pop(self, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._relax()
+        """Stop all limits."""
+        self._stop_deadline()
         self.resume_writing()
-        self._others.pop(self, None)
+        self._idle_connections.pop(self, None)
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Between two requests uvicorn's own keep-alive limit counts; a body that nobody wants has a request's time."""
-        self._relax()
-        self._rest()
+        """Stop the limit, since uvicorn limits the pause between requests; an unread body gets a new limit."""
+        self._stop_deadline()
+        self._mark_idle()
         if self.cycle is not None and self.cycle.more_body:
-            self._expect()
+            self._start_deadline()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """The client takes nothing more of its answer."""
+        """The client stopped reading."""
         super().pause_writing()
         self._unread = self._unread or self.loop.call_later(UNREAD_S, self._abort)
 
     def resume_writing(self) -> None:
-        """It has taken some."""
+        """The client reads again."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
 
     @property
-    def _others(self) -> dict[LimitedHttpProtocol, None]:
+    def _idle_connections(self) -> dict[LimitedHttpProtocol, None]:
         return self._idle.setdefault(self.server_state, {})
 
-    def _rest(self) -> None:
-        """There is no request under way."""
-        self._others[self] = None
-        if len(self._others) > MOST_IDLE:
-            longest = next(iter(self._others))
-            del self._others[longest]
-            longest._give_up()
+    def _mark_idle(self) -> None:
+        idle = self._idle_connections
+        idle[self] = None
+        if len(idle) > MOST_IDLE:
+            longest = next(iter(idle))
+            del idle[longest]
+            longest._close()
 
-    def _expect(self) -> None:
+    def _start_deadline(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(REQUEST_S, self._give_up)
+            self._deadline = self.loop.call_later(REQUEST_S, self._close)
 
-    def _relax(self) -> None:
+    def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -95,7 +95,7 @@ class LimitedHttpProtocol(H11Protocol):
     def _abort(self) -> None:
         self.transport.abort()
 
-    def _give_up(self) -> None:
+    def _close(self) -> None:
         transport: Any = self.transport
         if not transport.is_closing():
             transport.close()

@@ -1,4 +1,4 @@
-"""Serves the job manager until it is told to stop."""
+"""Runs the job manager's HTTP servers until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from qslurm.wire.credentials import Identity
 
 GRACE_S = 5
-"""Seconds that requests under way get when the service stops."""
+"""Seconds that open requests get when the service stops."""
 
 MOST_CONNECTIONS = 512
-"""Of these, 128 may have no request under way, and of the requests 128 may be one center's."""
+"""Of these 128 may be idle, and 128 requests may be one center's."""
 
 MOST_LINES = 10
-"""That uvicorn logs in a minute: anybody can send what is no request."""
+"""Lines that uvicorn logs a minute, at most: invalid requests need no token."""
 
 
 def parse_listen(text: str, section: str = "jobmanager", port: int = 8042) -> tuple[str, int]:
     """Host and port of `127.0.0.1:8042` or `[::1]:8042`; ConfigError if it is not a loopback address.
 
-    Tokens must not cross a network in the clear, so a proxy with TLS stands before this service.
+    Tokens must not cross a network unencrypted: centers connect to a proxy with TLS.
     """
     host, _, number = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -57,9 +57,9 @@ def parse_listen(text: str, section: str = "jobmanager", port: int = 8042) -> tu
 
 
 def serve(config: C2Config) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is under way; returns then.
+    """Serve until SIGTERM or SIGINT, and finish open requests.
 
-    ConfigError for an address that is no loopback address, UnreachableError if it is taken.
+    ConfigError if the address is not a loopback address, UnreachableError if it is in use.
     """
     from qslurm.c2.jobmanager.rest_api import make_app
 
@@ -67,9 +67,8 @@ def serve(config: C2Config) -> None:
     logging.getLogger("uvicorn.error").addFilter(AtMost(MOST_LINES))
     host, port = parse_listen(config.jobmanager.listen)
     with _changes_api(config) as changes, answering_metrics(config):
-        dismiss = changes.dismiss if changes else _nobody_waits
-        server = _server(make_app(config, changes), host, port, dismiss)
-        # uvicorn raises the signal again when it is done; by then there is nothing left to interrupt.
+        server = _server(make_app(config, changes), host, port, changes.dismiss if changes else _nothing)
+        # uvicorn raises the signal again when it has stopped; it must not end this process.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         try:
@@ -83,7 +82,7 @@ def serve(config: C2Config) -> None:
 
 @contextmanager
 def _changes_api(config: C2Config) -> Iterator[ChangesApi | None]:
-    """What centers follow their jobs by, if the configuration has it."""
+    """The endpoints for clients that follow jobs, if configured."""
     if not config.jobmanager.feed:
         yield None
         return
@@ -96,15 +95,15 @@ def _changes_api(config: C2Config) -> Iterator[ChangesApi | None]:
         changes.close()
 
 
-def _nobody_waits() -> None:
-    """All answers come at once."""
+def _nothing() -> None:
+    """No request waits."""
 
 
 @contextmanager
 def answering_metrics(config: C2Config, *, identity: Identity | None = None) -> Iterator[int]:
-    """Answer /metrics meanwhile, in a thread: who fills the one address up does not close the other.
+    """Serve /metrics in a thread, on its own address, so that clients of one cannot block the other.
 
-    The port is given (0 if none is configured). `identity` is how the dispatcher knows us (default: MUNGE).
+    Yields the port (0 if not configured). `identity` identifies us to the dispatcher (default: by MUNGE).
     """
     if not config.metrics.listen:
         yield 0
@@ -113,27 +112,27 @@ def answering_metrics(config: C2Config, *, identity: Identity | None = None) -> 
 
     host, port = parse_listen(config.metrics.listen, "metrics", 9042)
     try:
-        door = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
     except OSError as error:
         raise UnreachableError(
             f"The job manager cannot listen on {config.metrics.listen} for metrics: {error.strerror}.",
             hint="Check whether another job manager is running.",
         ) from error
     server = _server(make_metrics_app(config, identity=identity), host, port)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, name="metrics")
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="metrics")
     thread.start()
     try:
-        yield door.getsockname()[1]
+        yield listener.getsockname()[1]
     finally:
         server.should_exit = True
         thread.join()
-        door.close()
+        listener.close()
 
 
-def _server(
-    app: ASGIApp, host: str, port: int, dismiss: Callable[[], None] = _nobody_waits
-) -> uvicorn.Server:
-    """A server that has those who wait for something answered, by `dismiss`, before it waits for their answers."""
+def _server(app: ASGIApp, host: str, port: int, dismiss: Callable[[], None] = _nothing) -> uvicorn.Server:
+    """A server; on shutdown it calls `dismiss` to have waiting requests answered."""
     import uvicorn
 
     from qslurm.c2.jobmanager.http_connection import LimitedHttpProtocol
@@ -150,9 +149,9 @@ def _server(
             port=port,
             http=LimitedHttpProtocol,
             lifespan="off",
-            access_log=False,  # paths are harmless, but a log of who asks what is the proxy's
+            access_log=False,  # the proxy logs requests
             server_header=False,
-            log_config=None,  # what it says goes where our own lines go
+            log_config=None,  # it uses our logging
             log_level="warning",
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_S,

@@ -1,4 +1,4 @@
-"""Reads jobs' logs. They lie in folders that jobs can write to, so nothing in there is trusted."""
+"""Reads jobs' logs. Jobs can write to their directories, so nothing in them is trusted."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from pathlib import Path
 from qslurm.errors import QslurmError, UnknownJobError
 
 CHUNK = 1024 * 1024
-"""Bytes of a log given at once; who wants more asks again."""
+"""Maximum bytes of a log in one response."""
 
 
 def read_log(folder: str | Path, user: str, job_id: int, offset: int, most: int = CHUNK) -> tuple[bytes, int]:
-    """A part of `<folder>/<user>/<job_id>.out` from `offset` on, `most` bytes of it, and the offset to
-    go on from.
+    """At most `most` bytes of `<folder>/<user>/<job_id>.out` from `offset` on, and the next offset.
 
-    UnknownJobError if there is no log there. A link, or a file that is not the job user's own, counts as none: a
-    job could point it at files that only we may read.
+    UnknownJobError if there is no log. A link, or a file of another user, counts as none: a job could link to files
+    that only we may read.
     """
     try:
         handle = _open(Path(folder), user, f"{job_id}.out")
     except FileNotFoundError:
         raise _no_log(job_id) from None
     except OSError as error:
-        if error.errno in {errno.ENOTDIR, errno.ELOOP, errno.ENXIO}:  # somebody put a link or a socket there
+        if error.errno in {errno.ENOTDIR, errno.ELOOP, errno.ENXIO}:  # a link or a socket
             raise _no_log(job_id) from error
         raise QslurmError(f"Cannot read the log of job {job_id}: {error.strerror}.") from error
     try:
@@ -38,7 +37,7 @@ def read_log(folder: str | Path, user: str, job_id: int, offset: int, most: int 
 
 
 def whole_characters(data: bytes) -> bytes:
-    """The data without a UTF-8 character that is cut at its end; what is no UTF-8 anyway stays as it is."""
+    """The data without an incomplete UTF-8 character at its end; data that is not UTF-8 is returned unchanged."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]
         if byte & 0xC0 == 0x80:
@@ -60,7 +59,7 @@ def _open(folder: Path, user: str, name: str) -> int:
         raise FileNotFoundError(user)
     inside = os.open(folder / user, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        # O_NONBLOCK: a FIFO must not hold us.
+        # O_NONBLOCK: opening a FIFO must not block.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         handle = os.open(name, flags, dir_fd=inside)
         facts, owner = os.fstat(handle), os.fstat(inside).st_uid

@@ -1,6 +1,6 @@
-"""GET /metrics: what the dispatcher and this host's warm runtimes have counted, as OpenMetrics or as Prometheus' text.
+"""GET /metrics: the counters of the dispatcher and this host's warm runtimes, as OpenMetrics or Prometheus text.
 
-The numbers are the dispatcher's, asked for when somebody asks here, at most once a second.
+They are queried at each request, at most once a second.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = EventLog(__name__)
 PREFIX = "qslurm_"
 PATIENCE_S = 2.0
 AGE_S = 1.0
-"""Seconds for which one answer of the dispatcher serves everybody who asks."""
+"""Seconds for which counters are cached."""
 
 _WARM: dict[str, tuple[type[CounterMetricFamily | GaugeMetricFamily], str]] = {
     "wanted": (GaugeMetricFamily, "Warm runtimes configured on this host."),
@@ -51,13 +51,13 @@ _WARM: dict[str, tuple[type[CounterMetricFamily | GaugeMetricFamily], str]] = {
 
 
 def make_metrics_app(config: C2Config, *, identity: Identity | None = None) -> ASGIApp:
-    """The application: /metrics and nothing else. `identity` is how the dispatcher knows us (default: MUNGE)."""
-    source = MetricsReader(config, identity)
+    """The ASGI application for /metrics. `identity` identifies us to the dispatcher (default: by MUNGE)."""
+    reader = MetricsReader(config, identity)
 
     def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         registry = CollectorRegistry(auto_describe=False)
-        for collector in source.collectors():
+        for collector in reader.collectors():
             registry.register(collector)
         return Response(encode(registry), headers={"Content-Type": content_type})
 
@@ -67,25 +67,25 @@ def make_metrics_app(config: C2Config, *, identity: Identity | None = None) -> A
 
 
 class MetricsReader:
-    """Asks the dispatcher and the warm runtimes' service, and remembers the answers for a moment."""
+    """Queries the dispatcher and the warm runtimes' service, and caches their answers."""
 
     def __init__(self, config: C2Config, identity: Identity | None = None) -> None:
         self._config = config
         self._identity = identity
         self._lock = threading.Lock()
         self._found: tuple[Metrics | None, WarmStatus | None] = (None, None)
-        self._asked = float("-inf")
+        self._queried_at = float("-inf")
         self._trouble = ""
 
     def collectors(self) -> Iterator[Collector]:
-        """What there is to show now."""
+        """The current metrics."""
         with self._lock:
-            if time.monotonic() - self._asked > AGE_S:
+            if time.monotonic() - self._queried_at > AGE_S:
                 self._found = (
                     self._ask(),
                     query_warm_status(self._config.runtimes.socket, patience_s=PATIENCE_S),
                 )
-                self._asked = time.monotonic()
+                self._queried_at = time.monotonic()
             metrics, warm = self._found
         yield _Fixed(families(metrics, warm))
         if metrics is not None:
@@ -104,7 +104,7 @@ class MetricsReader:
                 identity=self._identity,
             ) as client:
                 answer = client.ask(GetMetrics())
-        except QslurmError as error:  # which is what `dispatcher_up` says
+        except QslurmError as error:  # dispatcher_up is 0 then
             if error.message != self._trouble:
                 log.warning("cannot read the dispatcher's metrics", why=error.message)
             self._trouble = error.message
@@ -122,7 +122,7 @@ class _Fixed(Collector):
 
 
 def families(metrics: Metrics | None, warm: WarmStatus | None) -> Iterator[Metric]:
-    """Everything, in Prometheus' terms; `metrics` is None while the dispatcher is silent."""
+    """All metric families; `metrics` is None if the dispatcher does not answer."""
     up = "1 if the dispatcher responds to the job manager."
     yield GaugeMetricFamily(f"{PREFIX}dispatcher_up", up, value=float(metrics is not None))
     if metrics is not None:

@@ -1,6 +1,6 @@
-"""Renewing a center's token: the job manager passes it on to the service that has the keys, and sees none of them.
+"""Renews a center's token by the renewal service, which alone has the keys.
 
-GET /v1/token says whether a token would be renewed, and until when; POST gives a fresh one for it.
+GET /v1/token says until when the token can be renewed; POST renews it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from qslurm.protocol.token_renewal import request_renewal
 from qslurm.tokens.secret import Secret
 
 AT_A_TIME = 4
-"""Questions to the service; a service that hangs must not keep the threads that other questions need."""
+"""Concurrent requests to the service, which must not occupy all threads if it hangs."""
 
 
 class RenewalEndpoint:
-    """The way to the service at a socket ("": there is none)."""
+    """The client of the renewal service at a socket ("": none is configured)."""
 
     def __init__(self, socket: str) -> None:
         self._socket = socket
         self._turns = threading.BoundedSemaphore(AT_A_TIME)
 
-    def document(self, center: str, token: str, *, only_look: bool) -> dict[str, Any]:
-        """The answer as a center gets it: `expires` of the new token, or of this one, in Unix seconds.
+    def document(self, center: str, token: str, *, dry_run: bool) -> dict[str, Any]:
+        """The response to a center: `expires` is the new token's, with `dry_run` this one's (Unix seconds).
 
-        The errors are those of `ask`, and PermissionDeniedError where no service is configured.
+        Raises the errors of `request_renewal`, and PermissionDeniedError if no service is configured.
         """
         if not self._socket:
             raise PermissionDeniedError(
@@ -36,8 +36,8 @@ class RenewalEndpoint:
         if not self._turns.acquire(blocking=False):
             raise UnreachableError("C2's renewal service is busy.", hint="Try again later.")
         try:
-            given = request_renewal(self._socket, Secret(token), dry_run=only_look)
+            renewed = request_renewal(self._socket, Secret(token), dry_run=dry_run)
         finally:
             self._turns.release()
-        document = {"center": center, "expires": given.expires, "renewable_until": given.until}
-        return document if only_look else document | {"token": given.token}
+        document = {"center": center, "expires": renewed.expires, "renewable_until": renewed.until}
+        return document if dry_run else document | {"token": renewed.token}

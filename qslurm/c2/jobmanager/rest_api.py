@@ -1,20 +1,20 @@
-"""The job manager's REST API: a center gets its own jobs' results and logs, with the token it has for Slurm.
+"""The job manager's REST API: a center's results, logs and changes, authenticated by its Slurm token.
 
     GET /v1/jobs              the center's jobs, newest first (?limit=)
     GET /v1/jobs/ID           one job
-    GET /v1/jobs/ID/results   what it measured or computed (409 while it is under way)
-    GET /v1/jobs/ID/logs      what it wrote, as text (?offset=; X-Qslurm-Next-Offset says where to go on)
-    GET /v1/results           the same of many (?jobs=12,13), or why there is none; as many as go into an answer
-    GET /v1/keys/KEY          every start of one submission, newest first; an empty list if it never started
-    GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
-    GET /v1/sessions          where a session's client comes to, and the certificate by which that is known
-    GET /v1/changes, /v1/queue, /v1/places, /v1/loads    how jobs wait and run, as it changes (changes_api.py)
-    GET /v1/backends          the backends and how they are, with the windows reserved for some
-    GET, POST /v1/token       whether the center's token would be renewed, and a fresh one for it
+    GET /v1/jobs/ID/results   its result (409 until it has ended)
+    GET /v1/jobs/ID/logs      its output as text (?offset=; X-Qslurm-Next-Offset is the next offset)
+    GET /v1/results           results or errors of many jobs (?jobs=12,13), as many as fit into a response
+    GET /v1/keys/KEY          all starts of one submission, newest first; an empty list if it has not started
+    GET /v1/usage             the jobs' usage by origin, account and backend (?since=&until=, Unix seconds)
+    GET /v1/sessions          the address and certificate of the session server
+    GET /v1/changes, /v1/queue, /v1/places, /v1/loads    states and queue positions (changes_api.py)
+    GET /v1/backends          the backends' states and reservations
+    GET, POST /v1/token       whether the center's token can be renewed; renew it
     GET /healthz              whether this service works (no token needed)
-    /quantum-inspire/…        Quantum Inspire's Compute API, if it is configured (a plug-in: compute_api/)
+    /quantum-inspire/…        Quantum Inspire's Compute API, if configured (a plug-in: compute_api/)
 
-Another center's job is answered exactly as one that does not exist. Errors are JSON: `{"error": {…}}`.
+Another center's job is answered as one that does not exist. Errors are JSON: `{"error": {…}}`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from starlette.types import ASGIApp
 
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.jobmanager.authentication import Keyring, verify
-from qslurm.c2.jobmanager.center_limits import NOBODY, CenterLimits
+from qslurm.c2.jobmanager.center_limits import NO_CENTER, CenterLimits
 from qslurm.c2.jobmanager.documents import (
     backend_document,
     error_document,
@@ -46,10 +46,10 @@ from qslurm.c2.jobmanager.documents import (
 )
 from qslurm.c2.jobmanager.http import (
     answer_error,
-    bug,
     error_response,
     guarded,
     http_error,
+    internal_error,
     job_id_of,
     job_ids_in,
     json_response,
@@ -75,24 +75,24 @@ if TYPE_CHECKING:
     from qslurm.c2.jobmanager.changes_api import ChangesApi
 
 APIS = "qslurm.jobmanager"
-"""The entry point group of further APIs: functions that give the routes of one."""
+"""The entry point group of further APIs: functions that return routes."""
 
 _BUILT_IN = {"quantum-inspire": "qslurm.c2.jobmanager.compute_api.entry_point:routes"}
 
 KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{1,1024}")
-"""The key of a submission, as its comment may have it."""
+"""A submission key."""
 
 LONGEST_LIST = 1000
 
 MOST_RESULTS = 250
-"""Jobs whose results may be asked for at once."""
+"""Maximum jobs in a request for results."""
 
 MOST_BYTES = 8 * 1024 * 1024
-"""Of results in an answer; the one that goes beyond is still in it."""
+"""Results in a response; the one that exceeds this is still included."""
 
 
 def make_app(config: C2Config, changes: ChangesApi | None = None) -> ASGIApp:
-    """The application, ready to serve; `changes` has the endpoints for who follows jobs."""
+    """The ASGI application; `changes` has the endpoints for clients that follow jobs."""
     manager = _JobManager(config)
     limits = CenterLimits()
 
@@ -102,7 +102,7 @@ def make_app(config: C2Config, changes: ChangesApi | None = None) -> ASGIApp:
         return Route(path, answer, methods=options.get("methods", ["GET"]))
 
     routes: list[BaseRoute] = [
-        route("/healthz", manager.health, authenticate=lambda _: NOBODY),
+        route("/healthz", manager.health, authenticate=lambda _: NO_CENTER),
         route("/v1/backends", manager.backends),
         route("/v1/sessions", manager.sessions),
         route("/v1/usage", manager.usage, "since", "until"),
@@ -122,7 +122,7 @@ def make_app(config: C2Config, changes: ChangesApi | None = None) -> ASGIApp:
             Mount("/quantum-inspire", routes=routes_of(config, manager.center, manager.status, limits))
         )
 
-    # asynchronous, so that who has no token takes no thread
+    # asynchronous, so that requests without a token take no threads
     async def refuse(request: Request, error: QslurmError) -> Response:
         return answer_error(request, error)
 
@@ -131,8 +131,8 @@ def make_app(config: C2Config, changes: ChangesApi | None = None) -> ASGIApp:
         return http_error(error)
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        del request
-        return error_response(bug(error))
+        del request, error
+        return error_response(internal_error())
 
     handlers: dict[Any, Any] = {
         QslurmError: refuse,
@@ -140,18 +140,18 @@ def make_app(config: C2Config, changes: ChangesApi | None = None) -> ASGIApp:
         Exception: unexpected,
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
-    app.router.redirect_slashes = False  # a redirect would name whatever host the request named
+    app.router.redirect_slashes = False  # a redirect would use the host name in the request
     return with_headers(app, limits)
 
 
 class _JobManager:
-    """The endpoints. They are plain functions that run in threads, of each center a few at a time."""
+    """The endpoints: functions that run in threads, a few at a time for each center."""
 
     def __init__(self, config: C2Config) -> None:
         self._config = config
         self._keyring = Keyring(config.tokens.jwks, hs256_key=config.jobmanager.hs256_key)
         self._reader = Reader(config.dispatcher.store)
-        self._renewing = RenewalEndpoint(config.tokens.socket)
+        self._renewal = RenewalEndpoint(config.tokens.socket)
         self.status = SharedStatus(config)
 
     def health(self, request: Request) -> Response:
@@ -173,8 +173,8 @@ class _JobManager:
 
     def renewal(self, request: Request) -> Response:
         center = request.state.center
-        only_look = request.method != "POST"
-        return json_response(self._renewing.document(center, token_of(request), only_look=only_look))
+        dry_run = request.method != "POST"
+        return json_response(self._renewal.document(center, token_of(request), dry_run=dry_run))
 
     def sessions(self, request: Request) -> Response:
         del request
@@ -243,7 +243,7 @@ class _JobManager:
         return task
 
     def center(self, request: Request) -> str:
-        """Whose token it is; TokenError for nobody's."""
+        """The center of the request's token; TokenError if invalid."""
         return verify(token_of(request), self._keyring, self._config.slurm.user_prefix, time.time())
 
 

@@ -1,4 +1,4 @@
-"""The dispatcher's status, as all centers share it."""
+"""The dispatcher's status, cached for all centers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from qslurm.errors import UnreachableError
 from qslurm.protocol.messages import GetStatus, Status
 
 STATUS_AGE_S = 1.0
-"""Seconds for which one answer of the dispatcher serves all centers."""
+"""Seconds for which a status is cached."""
 
 STATUS_LIMIT_S = 2.0
-"""Seconds that the dispatcher may take to answer."""
+"""Time limit for the dispatcher's answer."""
 
 
 class SharedStatus:
-    """The dispatcher's status, asked for at most every `age_s`; it may take `limit_s` to answer."""
+    """The dispatcher's status, queried at most every `age_s`, with the time limit `limit_s`."""
 
     def __init__(
         self, config: C2Config, age_s: float = STATUS_AGE_S, limit_s: float = STATUS_LIMIT_S
@@ -26,15 +26,15 @@ class SharedStatus:
         self._age_s, self._limit_s = age_s, limit_s
         self._lock = threading.Lock()
         self._status: Status | UnreachableError | None = None
-        self._asked = float("-inf")
+        self._queried_at = float("-inf")
 
     def get(self) -> Status:
-        """The status; UnreachableError if the dispatcher is silent."""
+        """The status; UnreachableError if the dispatcher does not answer."""
         with self._lock:
-            if self._status is None or time.monotonic() - self._asked > self._age_s:
-                # A silence is remembered, too: who waits for it one after the other keeps threads from all others.
+            if self._status is None or time.monotonic() - self._queried_at > self._age_s:
+                # A failure is cached as well: requests that wait for it in turn would occupy all threads.
                 self._status = self._ask()
-                self._asked = time.monotonic()
+                self._queried_at = time.monotonic()
             if isinstance(self._status, UnreachableError):
                 raise UnreachableError(self._status.message, hint=self._status.hint)
             return self._status

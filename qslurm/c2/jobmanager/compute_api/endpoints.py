@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from qslurm.c2.jobmanager.center_limits import NOBODY, CenterLimits
+from qslurm.c2.jobmanager.center_limits import NO_CENTER, CenterLimits
 from qslurm.c2.jobmanager.compute_api import bodies
 from qslurm.c2.jobmanager.compute_api.api_records import PARENTS, ApiRecord, ApiRecords, Kind, SqlCondition
 from qslurm.c2.jobmanager.compute_api.api_request import (
@@ -135,7 +135,7 @@ class ComputeApi:
         """An endpoint; its query may have these fields. Who asks is known before the body is read."""
 
         async def endpoint(request: Request) -> Response:
-            caller = ApiCaller(NOBODY, "")
+            caller = ApiCaller(NO_CENTER, "")
             try:
                 if not public:
                     caller = self._authenticate(request)
