@@ -1,4 +1,4 @@
-"""The wheel has all that qslurm needs: it is installed into an empty environment, and run from there."""
+"""The wheel is complete: installed into an empty environment, and run from there."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """The bin folder of an environment with the wheel and what it depends on, and nothing else."""
+    """The bin folder of an environment with only the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder)
     pip("--python", folder / "bin" / "python", "install", "--no-compile", wheel)

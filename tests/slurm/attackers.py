@@ -1,4 +1,4 @@
-"""Attacks: what a center does that means harm, each of them one function, and ATTACKS has them all."""
+"""Attacks by a center: each is a function, and ATTACKS has all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import floods
 import harm
 from c2_platform import BELL, HAND_OVER
-from foreign_center import Lumi
+from foreign_center import AttackingCenter
 
 from qslurm.payload.envelope import Envelope, pack
 from tests.unit.c2.dispatcher.running import deadly_circuit
@@ -42,7 +42,7 @@ ODD_REQUESTS = [
 """What qslurm never asks slurmrestd for."""
 
 
-Attack = Callable[[Lumi], object]
+Attack = Callable[[AttackingCenter], object]
 
 SLOW = "POST /quantum-inspire/projects HTTP/1.1\r\nHost: x\r\nTOKENContent-Length: 1000000\r\n\r\n{"
 CHUNKS = "POST /quantum-inspire/projects HTTP/1.1\r\nHost: x\r\nTOKENTransfer-Encoding: chunked\r\n\r\n"
@@ -66,20 +66,20 @@ COMMANDS = ("scancel JOB", "scancel --signal=KILL JOB", "scontrol hold JOB", "sc
             "qslurm backend offline qx", "sbatch --uid=center_snellius --partition=p_qx --wrap=true")  # fmt: skip
 
 
-def endless_body(lumi: Lumi) -> None:
+def endless_body(lumi: AttackingCenter) -> None:
     lumi.raw(CHUNKS + "40000\r\n" + " " * 0x40000 + "\r\n", times=64)
 
 
-def rubbish(lumi: Lumi) -> None:
+def rubbish(lumi: AttackingCenter) -> None:
     lumi.again(lambda: lumi.sends("\x16\x03\x01 rubbish\r\n\r\n"))
 
 
-def nested(lumi: Lumi) -> None:
+def nested(lumi: AttackingCenter) -> None:
     body = '{"a": [' + ",".join(["[]"] * 1_000_000) + "]}"
     lumi.again(lambda: lumi.ask("POST", "/quantum-inspire/files", data=body))
 
 
-def circuit_by_api(lumi: Lumi) -> None:
+def circuit_by_api(lumi: AttackingCenter) -> None:
     project = lumi.by_api("projects", owner_id=1, name="p", description="")
     number = lumi.by_api("algorithms", project_id=project, type="quantum", shared="team", name="a")
     commit = lumi.by_api("commits", algorithm_id=number, description="")
@@ -91,7 +91,7 @@ def circuit_by_api(lumi: Lumi) -> None:
     lumi.again(lambda: lumi.ask("POST", "/quantum-inspire/jobs", json=job))
 
 
-def forged_tokens(lumi: Lumi) -> None:
+def forged_tokens(lumi: AttackingCenter) -> None:
     head, body, signature = lumi.token.split(".")
 
     def part(text: str, **changes: object) -> str:
@@ -111,36 +111,36 @@ def forged_tokens(lumi: Lumi) -> None:
     assert not lumi.restd("GET", "slurm/v0.0.38/jobs", "root").ok
 
 
-def numbers(lumi: Lumi) -> None:
+def numbers(lumi: AttackingCenter) -> None:
     for path in PATHS:
         for number in NUMBERS:
             lumi.ask("GET", path.format(number))
 
 
-def anothers_ids(lumi: Lumi) -> None:
+def anothers_ids(lumi: AttackingCenter) -> None:
     for path in PATHS[:3]:
-        for job_id in (lumi.prey.running, lumi.prey.past):
+        for job_id in (lumi.target.running, lumi.target.past):
             assert lumi.ask("GET", path.format(job_id)).status_code == 404
     for number in range(1, 30):
         for path in PATHS[5:]:
             lumi.ask("GET", path.format(number))
 
 
-def deletes(lumi: Lumi) -> None:
-    for number in {lumi.prey.project, *range(1, 30)}:
+def deletes(lumi: AttackingCenter) -> None:
+    for number in {lumi.target.project, *range(1, 30)}:
         lumi.ask("DELETE", f"/quantum-inspire/projects/{number}")
         lumi.ask("PATCH", f"/quantum-inspire/projects/{number}", json={"name": "lumi was here"})
         lumi.ask("PATCH", f"/quantum-inspire/jobs/{number}", json={"status": "cancelled"})
     assert lumi.ask("DELETE", "/quantum-inspire/projects?search=mark").status_code in {404, 405, 422}
 
 
-def filters(lumi: Lumi) -> None:
+def filters(lumi: AttackingCenter) -> None:
     for kind in ("projects", "algorithms", "files", "batch_jobs", "jobs"):
         for query in FILTERS:
             lumi.ask("GET", f"/quantum-inspire/{kind}?{query}")
 
 
-def lists(lumi: Lumi) -> None:
+def lists(lumi: AttackingCenter) -> None:
     paths = (
         "/v1/jobs?limit=1000",
         "/v1/usage",
@@ -153,11 +153,11 @@ def lists(lumi: Lumi) -> None:
     lumi.again(lambda: [lumi.ask("GET", path) for path in paths])
 
 
-def odd_requests(lumi: Lumi) -> None:
-    context = ssl.create_default_context(cafile=str(lumi.entrance.certificate))
+def odd_requests(lumi: AttackingCenter) -> None:
+    context = ssl.create_default_context(cafile=str(lumi.proxy.certificate))
     for line in ODD_REQUESTS:
         with (
-            socket.create_connection(("127.0.0.1", lumi.entrance.port), timeout=60) as plain,
+            socket.create_connection(("127.0.0.1", lumi.proxy.port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as link,
         ):
             headers = f"Host: c2\r\nX-SLURM-USER-NAME: center_lumi\r\nX-SLURM-USER-TOKEN: {lumi.token}\r\n"
@@ -166,8 +166,8 @@ def odd_requests(lumi: Lumi) -> None:
             assert b"nginx" in lumi.seen[-1]
 
 
-def jobs_of_others_by_slurmrestd(lumi: Lumi) -> None:
-    for job_id in (lumi.prey.running, lumi.prey.past):
+def jobs_of_others_by_slurmrestd(lumi: AttackingCenter) -> None:
+    for job_id in (lumi.target.running, lumi.target.past):
         for method, body in (
             ("GET", None),
             ("DELETE", None),
@@ -177,18 +177,18 @@ def jobs_of_others_by_slurmrestd(lumi: Lumi) -> None:
         lumi.restd("GET", f"slurmdb/v0.0.38/job/{job_id}")
 
 
-def floods_slurmrestd(lumi: Lumi) -> None:
+def floods_slurmrestd(lumi: AttackingCenter) -> None:
     lumi.again(lambda: lumi.restd("GET", "slurm/v0.0.38/jobs"))
 
 
-def half_handshakes(lumi: Lumi) -> None:
+def half_handshakes(lumi: AttackingCenter) -> None:
     for _ in range(200):
-        link = socket.create_connection(("127.0.0.1", lumi.entrance.port), timeout=60)
+        link = socket.create_connection(("127.0.0.1", lumi.proxy.port), timeout=60)
         lumi.keep(link)
         link.sendall(b"\x16\x03\x01\x02\x00\x01")
 
 
-def odd_payloads(lumi: Lumi) -> None:
+def odd_payloads(lumi: AttackingCenter) -> None:
     """Raw ones, with folders and files of snellius', environments that are run, and marks of snellius' jobs.
 
     Not among ATTACKS: one of these ends slurmrestd 22.05 ("free(): double free detected"), whatever is before it.
@@ -203,7 +203,7 @@ def odd_payloads(lumi: Lumi) -> None:
     hybrid = (
         f"{HAND_OVER}{pack(Envelope(kind='hybrid', source=harm.READS.replace(', *FOLDERS', ''), file='x'))}\n"
     )
-    past = str(logs / f"{lumi.prey.past}.out")
+    past = str(logs / f"{lumi.target.past}.out")
     for more in (
         {"current_working_directory": str(logs)},
         {"current_working_directory": str(lumi.layout.work / "center_snellius")},
@@ -212,7 +212,7 @@ def odd_payloads(lumi: Lumi) -> None:
         {"account": "snellius"},
         {"environment": {"PATH": "/usr/bin", "BASH_ENV": past, "LD_PRELOAD": past}},
         {"comment": f"qslurm key={'0' * 16} kind=hybrid origin=shell:::qs_alice"},
-        {"dependency": f"afterok:{lumi.prey.running}"},
+        {"dependency": f"afterok:{lumi.target.running}"},
         {"argv": [past] * 50}, {"tasks": 10**9}, {"priority": 2**32 - 2}, {"nice": -(10**6)},
     ):  # fmt: skip
         answer = lumi.restd(
@@ -224,23 +224,23 @@ def odd_payloads(lumi: Lumi) -> None:
             lumi.arrays.append(answer["job_id"])
 
 
-def slurms_commands(lumi: Lumi) -> None:
+def slurms_commands(lumi: AttackingCenter) -> None:
     for words in COMMANDS:
-        lumi.types(*words.replace("JOB", str(lumi.prey.running)).split(" "))
+        lumi.types(*words.replace("JOB", str(lumi.target.running)).split(" "))
 
 
-def by_the_hundred(lumi: Lumi) -> None:
+def by_the_hundred(lumi: AttackingCenter) -> None:
     data = pack(Envelope(kind="circuit", source=BELL, shots=1))
     lumi.arrays.append(
         lumi.platform.submit(f"{HAND_OVER}{data}\n", "--array=0-99", user=lumi.user, kind="circuit")
     )
 
 
-def held_by_the_hundred(lumi: Lumi) -> None:
+def held_by_the_hundred(lumi: AttackingCenter) -> None:
     lumi.arrays.append(lumi.platform.submit_script("true", "--hold", "--array=0-999", user=lumi.user))
 
 
-def reads_as_a_script(lumi: Lumi) -> None:
+def reads_as_a_script(lumi: AttackingCenter) -> None:
     layout = lumi.layout
     places = {
         "LOGS": layout.job_logs,
@@ -254,21 +254,21 @@ def reads_as_a_script(lumi: Lumi) -> None:
     lumi.runs(script, "script")
 
 
-def kills_as_a_script(lumi: Lumi) -> None:
+def kills_as_a_script(lumi: AttackingCenter) -> None:
     lumi.runs(harm.KILLS_AS_A_SCRIPT, "script")
 
 
-def prints_as_a_script(lumi: Lumi) -> None:
+def prints_as_a_script(lumi: AttackingCenter) -> None:
     lumi.runs("#!/bin/bash\nyes | head -c 300000000\n", "script")
 
 
-def asks_for_others_jobs(lumi: Lumi) -> None:
-    ids = str([lumi.prey.running, lumi.prey.past])
+def asks_for_others_jobs(lumi: AttackingCenter) -> None:
+    ids = str([lumi.target.running, lumi.target.past])
     lumi.runs(harm.ASKS.replace("JOB_IDS", ids) + harm.ASKS_AS_HYBRID)
 
 
-def asks_for_others_jobs_as_a_script(lumi: Lumi) -> None:
-    source = harm.ASKS.replace("JOB_IDS", str([lumi.prey.running, lumi.prey.past])) + "print(attack())\n"
+def asks_for_others_jobs_as_a_script(lumi: AttackingCenter) -> None:
+    source = harm.ASKS.replace("JOB_IDS", str([lumi.target.running, lumi.target.past])) + "print(attack())\n"
     lumi.runs(f"#!/bin/bash\n{sys.executable} -I - <<'END'\n{source}END\n", "script")
 
 

@@ -24,7 +24,7 @@ HAND_OVER = SHIPPED[-1]
 
 
 class Platform:
-    """C2's partition p_qx, with the eyes and hands of an operator and of two centers."""
+    """C2's partition p_qx: commands of an operator and of two centers, and what they show."""
 
     def __init__(self, testbed: Testbed) -> None:
         self.testbed = testbed
@@ -56,7 +56,7 @@ class Platform:
         return self.submit(f"#!/bin/bash\n{line}\n", *options, user=user)
 
     def submit_endless(self) -> int:
-        """A job whose script has begun, and does not end by itself."""
+        """A job whose script has begun and does not end by itself."""
         job_id = self.submit_script("echo begun; sleep 300")
         self.until(
             lambda: job_id in self.open_tasks() and "begun" in self.ask(f"jobs/{job_id}/logs").text,
@@ -73,7 +73,7 @@ class Platform:
         return requests.get(f"{self.testbed.results_url}/v1/{path}", headers=headers, timeout=30)
 
     def tasks_of(self, job_id: int) -> list[int]:
-        """The C2 job ids of an array's tasks, once all of them have ended."""
+        """The C2 job ids of an array's tasks, once all have ended."""
 
         def ended() -> list[str]:
             listed = self.testbed.c2(["squeue", "--noheader", "--array", "--states=all", f"--jobs={job_id}",
@@ -121,7 +121,7 @@ class Platform:
     def until(
         self, question: Callable[[], object], timeout_s: float = 120, seen: Callable[[], object] = lambda: ""
     ) -> None:
-        """Wait until the answer is yes; Slurm sends no events, so it is asked again and again."""
+        """Poll until `question` returns true; Slurm sends no events."""
         deadline = time.monotonic() + timeout_s
         while not question():
             if time.monotonic() > deadline:
@@ -141,7 +141,7 @@ class Platform:
 
     @contextmanager
     def without_gate(self) -> Iterator[None]:
-        """Nobody looks at the partition meanwhile, so that hooks meet the trouble themselves."""
+        """Stop the gate meanwhile, so that the hooks meet the failure themselves."""
         self.testbed.stop("gate")
         try:
             yield
@@ -149,7 +149,7 @@ class Platform:
             self.testbed.start("gate")
 
     def clean(self) -> None:
-        """No jobs, nothing wished but that p_qx runs, nothing left to do for the gate."""
+        """Remove all jobs, enable p_qx, and wait until the gate has nothing left to do."""
         self.testbed.up()
         for user in ("center_snellius", "center_lumi"):
             self.testbed.c2(["scancel", f"--user={user}"])

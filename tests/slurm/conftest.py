@@ -1,4 +1,4 @@
-"""C2 as its stories need it: partition p_qx enabled, backend qx in service, and no jobs left over."""
+"""Fixtures of all stories: partition p_qx is enabled, backend qx in service, no jobs are left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from turns import turn
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stories about other Slurms are told release by release: each change of Slurm takes some seconds."""
+    """Run stories about other releases of Slurm one release after the other: each change takes some seconds."""
     places = [index for index, item in enumerate(items) if _release(item)]
     told = sorted((items[index] for index in places), key=_release)
     for index, item in zip(places, told, strict=True):

@@ -1,4 +1,4 @@
-"""Scripts on C2 that note each of their runs in a file, so that a second run of a job is seen."""
+"""Scripts on C2 that record each of their runs in a file, so that a second run is noticed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from testbed import Testbed
 
 
 class CountingUser(Researcher):
-    """A researcher whose commands go by the agent under fire, with a script that notes each of its runs."""
+    """A researcher whose commands use the tested agent, with a script that records its runs."""
 
     def __init__(self, testbed: Testbed, agent: Agent, counter: Path) -> None:
         super().__init__(testbed, environment={"QSLURM_CONFIG": str(agent.users_config)})
@@ -19,7 +19,7 @@ class CountingUser(Researcher):
 
 
 class HeldScripts:
-    """Scripts that note their run, and end when they are let go."""
+    """Scripts that record their run, and run until `let_go`."""
 
     def __init__(self, user: CountingUser, counter: Path) -> None:
         self._user = user

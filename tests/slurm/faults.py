@@ -1,4 +1,6 @@
-"""What goes wrong between a center and C2: links that cut, agents and daemons that die; and who submits meanwhile."""
+"""Faults between a center and C2: cut connections, killed and frozen daemons, a full disk; and programs that submit
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,10 @@ FAULTS = ("before", "during", "after", "late", "slow")
 
 
 class Relay:
-    """The link to slurmrestd. It takes HTTP requests apart, so that it can break off where it hurts.
+    """A TCP relay to slurmrestd that parses HTTP requests and fails at a given point.
 
-    before: C2 hears nothing; during: half of the request; after: it answers, and nobody hears it; late: the center has
-    given up when C2 hears it; slow: it takes a while.
+    before: C2 gets nothing; during: it gets half of the request; after: its response is lost; late: the request arrives
+    after the center's time-out; slow: it is delayed.
     """
 
     def __init__(self, port: int) -> None:
@@ -47,7 +49,7 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Let nobody through any more."""
+        """Accept no more connections."""
         self._listener.close()
         for thread in self._late:
             thread.join()
@@ -55,19 +57,19 @@ class Relay:
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                guest, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(guest,), daemon=True).start()
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
-    def _serve(self, guest: socket.socket) -> None:
-        with guest, suppress(OSError, EOFError):
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError, EOFError):
             while True:
-                request = _message(guest)
+                request = _message(client)
                 fault = self.choose(request.partition(b"\r\n")[0].decode())
                 self.done[fault] += 1
                 answer = self._passed(request, fault)
                 if answer is None:
                     return
-                guest.sendall(answer)
+                client.sendall(answer)
 
     def _passed(self, request: bytes, fault: str) -> bytes | None:
         if fault == "before":
@@ -95,7 +97,7 @@ class Relay:
 
 
 def _message(link: socket.socket) -> bytes:
-    """A whole HTTP request or answer."""
+    """A complete HTTP request or response."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += _piece(link)
@@ -115,9 +117,9 @@ def _piece(link: socket.socket) -> bytes:
 
 
 class Agent:
-    """An agent of the center's, with an outbox of its own, which reaches C2 by a link that may break.
+    """An agent of the center with its own outbox, which reaches C2 through a relay.
 
-    With `room` its outbox lies on a disk of that size, which nobody else sees.
+    With `room` the outbox is on a disk of that size, in a mount namespace.
     """
 
     def __init__(self, testbed: Testbed, port: int, *, room: str = "") -> None:
@@ -162,7 +164,7 @@ class Agent:
         self.deaths += 1
 
     def stop(self) -> None:
-        """As its administrator would."""
+        """Stop it with SIGTERM, and remove its files."""
         self._end(signal.SIGTERM)
         if self._disk is not None:
             self._disk.kill()
@@ -171,7 +173,7 @@ class Agent:
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
-        """Somebody else has used up all the room."""
+        """Fill the outbox's disk meanwhile."""
         assert self._disk is not None
         filler = Path(f"/proc/{self._disk.pid}/root{self.outbox.parent}/filler")
         with filler.open("wb", buffering=0) as file, suppress(OSError):
@@ -183,7 +185,7 @@ class Agent:
             filler.unlink()
 
     def _mounted(self, room: str) -> subprocess.Popen[bytes]:
-        """A process that has a small disk where the outbox will be."""
+        """A process whose mount namespace has a small disk at the outbox's folder."""
         self.outbox.parent.mkdir(exist_ok=True)
         options = f"size={room},mode=0700,uid={self._user.pw_uid},gid={self._user.pw_gid}"
         script = 'mount -t tmpfs -o "$1" outbox "$2" && echo mounted && exec sleep infinity'
@@ -200,12 +202,12 @@ class Agent:
             return connection.execute(sql).fetchall()
 
     def losses(self) -> int:
-        """How often it has found that C2 has lost a job of its submissions."""
+        """How often it has found that C2 lost a job."""
         ((count,),) = self.query("SELECT coalesce(sum(resent + (state = 'lost')), 0) FROM submissions")
         return int(count)
 
     def log(self) -> str:
-        """What it has printed."""
+        """Its output."""
         return (self.folder / "log").read_text()
 
     def _end(self, number: signal.Signals) -> None:
@@ -263,7 +265,7 @@ for thread in threads:
 
 
 class Submitter:
-    """A researcher whose program submits one small script after the other, sixteen at a time, and never gives up."""
+    """A researcher's program that submits small scripts, sixteen at a time, until all are accepted."""
 
     def __init__(self, testbed: Testbed, agent: Agent, user: str, counter: Path, numbers: range) -> None:
         config, who = agent.users_config, pwd.getpwnam(user)
@@ -276,7 +278,7 @@ class Submitter:
             )  # fmt: skip
 
     def jobs(self) -> dict[int, tuple[str, str]]:
-        """Key and job id of each submission that was answered, by its number."""
+        """Key and job id of each accepted submission, by its number."""
         found = {}
         for line in self.said.read_text().splitlines(keepends=True):
             if not line.endswith("\n"):  # it is still being written
@@ -287,7 +289,7 @@ class Submitter:
         return found
 
 
-DEEDS = {
+OPERATIONS = {
     "comment": ["update JobId={} Comment=moved_by_ops"],
     "no comments": ["update JobId={} Comment= AdminComment="],
     "another's marks": ["update JobId={} Comment=key=0123456789abcdef AdminComment=key=0123456789abcdef"],
@@ -307,8 +309,8 @@ AT_A_TIME = 5
 """Jobs that an operator touches, at most, before the next daemon dies."""
 
 
-class Trouble:
-    """Daemons that die and freeze, and operators who have their hands on jobs, one after the other, as a seed says."""
+class RandomFaults:
+    """Kills and freezes daemons and changes jobs as an operator, in an order given by a seed."""
 
     def __init__(self, testbed: Testbed, agent: Agent, seed: int) -> None:
         self._testbed, self._agent = testbed, agent
@@ -316,7 +318,7 @@ class Trouble:
         self.done: Counter[str] = Counter()
 
     def some(self) -> str:
-        """One more; everything is there again when it is over."""
+        """One fault; all daemons run again when it returns."""
         what, daemon = self._dice.choice(
             [
                 *[("kill", "agent")] * 2,
@@ -339,7 +341,7 @@ class Trouble:
         return f"{what} {daemon} {for_s:.1f} s, quiet {after_s:.1f} s"
 
     def _operate(self) -> str:
-        """Do something to some jobs that wait or run."""
+        """Change some pending or running jobs."""
         words = (
             *("squeue", "--noheader", "--states=PENDING,RUNNING"),
             *("--user=center_snellius", "--format=%i %T"),
@@ -348,12 +350,12 @@ class Trouble:
         said = []
         for job_id in self._dice.sample(list(jobs), min(len(jobs), AT_A_TIME)):
             # what is suspended while slurmctld prepares it is never launched when it is resumed, and counts as running
-            can = DEEDS if jobs[job_id] == "RUNNING" else DEEDS.keys() - {"suspend"}
-            deed = self._dice.choice(sorted(can))
-            for words in DEEDS[deed]:
+            can = OPERATIONS if jobs[job_id] == "RUNNING" else OPERATIONS.keys() - {"suspend"}
+            operation = self._dice.choice(sorted(can))
+            for words in OPERATIONS[operation]:
                 self._testbed.c2(("scontrol", *(word.format(job_id) for word in words.split(" "))))
-            self.done[f"operator: {deed}"] += 1
-            said.append(f"{deed} of {job_id}")
+            self.done[f"operator: {operation}"] += 1
+            said.append(f"{operation} of {job_id}")
         return f"operator: {', '.join(said) or 'no jobs'}"
 
     def _do(self, what: str, daemon: str, for_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What a user of C2's host does to the sockets that everybody there may connect to, for as long as they are let.
+"""What a user of C2's host does to the sockets that all users may connect to, until they are stopped.
 
 By hand, as that user: python floods.py NAME SOCKET
 """

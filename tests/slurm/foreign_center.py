@@ -1,4 +1,4 @@
-"""A center that means harm: what it can do with its token, as its user on C2 and in jobs, and what it gets to see."""
+"""A hostile center: what it can do with its token, as its user on C2 and in jobs, and what it can read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 from c2_platform import HAND_OVER, Platform
-from entrance import Entrance
+from tls_proxy import TlsProxy
 
 from qslurm.payload.envelope import Envelope, Kind, pack
 
@@ -24,8 +24,8 @@ ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY")
 
 
 @dataclass(frozen=True)
-class Prey:
-    """What lumi has heard of another center: two of its jobs, one of them running, and a project's number."""
+class Target:
+    """What the attacker knows of another center: two of its jobs, one of them running, and a project's number."""
 
     running: int
     past: int
@@ -33,16 +33,16 @@ class Prey:
 
 
 class BusyError(requests.RequestException):
-    """Lumi's part of the job manager is taken, by another attack of its own."""
+    """The attacker's share of the job manager is used up by another of its attacks."""
 
 
-class Lumi:
-    """One attack of center lumi's: what it has begun, and all that it has got to see."""
+class AttackingCenter:
+    """One attack of center lumi: what it has started, and everything that it has read."""
 
     user = "center_lumi"
 
-    def __init__(self, platform: Platform, entrance: Entrance, prey: Prey, home: Path, python: Path) -> None:
-        self.platform, self.entrance, self.prey = platform, entrance, prey
+    def __init__(self, platform: Platform, proxy: TlsProxy, target: Target, home: Path, python: Path) -> None:
+        self.platform, self.proxy, self.target = platform, proxy, target
         self.testbed, self.layout = platform.testbed, platform.testbed.layout
         self.token = self.testbed.token("lumi")
         self.seen: list[bytes] = []
@@ -111,8 +111,8 @@ class Lumi:
     ) -> requests.Response:
         """One question to slurmrestd, by the way in that C2 has."""
         headers = {"X-SLURM-USER-NAME": user, "X-SLURM-USER-TOKEN": token or self.token}
-        url = f"{self.entrance.url}/slurm/{path}"
-        certificate = str(self.entrance.certificate)
+        url = f"{self.proxy.url}/slurm/{path}"
+        certificate = str(self.proxy.certificate)
         answer = requests.request(method, url, headers=headers, verify=certificate, timeout=30, **options)
         self.seen.append(answer.content)
         return answer

@@ -1,4 +1,4 @@
-"""What the code of jobs does that mean harm: to the node, to other jobs, and to what is theirs."""
+"""Hostile code of jobs: against the node, against other jobs, and against their data."""
 
 from __future__ import annotations
 

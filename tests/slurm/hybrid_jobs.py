@@ -1,4 +1,4 @@
-"""Hybrid jobs that stories about classical runtimes send to C2, and what becomes of them."""
+"""Hybrid jobs for stories about classical runtimes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class HybridJobs:
         return self.platform.submit(f"{HAND_OVER}{data}\n", *options, user=user, kind="hybrid")
 
     def ended(self, job_id: int, *, center: str = "snellius") -> dict[str, object]:
-        """The job as it is stored, once it has ended."""
+        """The job's record, once it has ended."""
         self.platform.until(lambda: self.platform.stored(job_id, center=center).get("finished_at"))
         self.platform.until(lambda: self.platform.state(job_id) not in {"RUNNING", "COMPLETING"})
         return self.platform.stored(job_id, center=center)
@@ -57,7 +57,7 @@ class HybridJobs:
         return path.read_text()[:10_000] if path.exists() else ""
 
     def runtime_of(self, job_id: int) -> int:
-        """The process that watches over a job with a warm runtime, from the service's log."""
+        """The watcher process of a job with a warm runtime, from the service's log."""
         found = re.search(
             rf" job={job_id} .*\bpid=(\d+)$", self.platform.testbed.log("runtimes").read_text(), re.MULTILINE
         )

@@ -1,4 +1,4 @@
-"""What researchers and operators do in the end-to-end stories, by the commands they type."""
+"""Researchers and operators in the stories, by the commands that they type."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def eventually(
     patience_s: float = PATIENCE_S,
     seen: Callable[[], str] = lambda: "",
 ) -> T:
-    """Wait until a condition holds, and return its value.
+    """Poll until `condition` returns a true value, and return it.
 
-    The story fails with `what` when it never does, and with what is `seen` instead.
+    After `patience_s` the story fails with `what` it waited for, and with what is `seen` instead.
     """
     deadline = time.monotonic() + patience_s
     while not (value := condition()):
@@ -64,7 +64,7 @@ def eventually(
 
 
 class Researcher:
-    """Somebody on C1, in their home folder."""
+    """A user of C1, in their home folder."""
 
     def __init__(
         self, testbed: Testbed, user: str = "qs_alice", environment: Mapping[str, str] | None = None
@@ -75,7 +75,7 @@ class Researcher:
         self.folder = testbed.work_folder(user)
 
     def has_example(self, name: str) -> str:
-        """Take an example job home; its name."""
+        """Copy an example job into the home folder; its name."""
         shutil.copy(shipped_folder() / "examples" / name, self.folder)
         return name
 
@@ -85,18 +85,18 @@ class Researcher:
         return name
 
     def types(self, *words: str, **environment: str) -> Any:
-        """Type a qslurm command; its exit code, stdout and stderr."""
+        """Run a qslurm command; its exit code, stdout and stderr."""
         named = self.environment | environment
         return self.testbed.c1(("qslurm", *words), user=self.user, timeout_s=120, **named)
 
     def gets(self, *words: str) -> Any:
-        """Type a qslurm command with --json, which must succeed; its document."""
+        """Run a qslurm command with --json, which must succeed; its document."""
         done = self.types(*words, "--json")
         assert done.returncode == 0, f"{words}: {done.stderr}{done.stdout}"
         return json.loads(done.stdout)
 
     def submits(self, *words: str) -> int:
-        """Submit something; the C2 job id."""
+        """Submit a job; the C2 job id."""
         done = self.types("submit", *words, "--parsable")
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return int(done.stdout)
@@ -121,7 +121,7 @@ class Researcher:
         return self.sees(job_id)
 
     def sbatches(self, name: str, script: str) -> int:
-        """Hand a script to C1's sbatch; the C1 job id."""
+        """Submit a script to C1; the C1 job id."""
         path: Path = self.folder / name
         path.write_text(script)
         done = self.testbed.c1(("sbatch", "--parsable", f"--output={name}.out", name), user=self.user)
@@ -146,22 +146,22 @@ class AgentUser(Researcher):
 
 
 class AgentUserOnANode(AgentUser):
-    """The same on a compute node: the agent is reached by TCP, and knows the user by MUNGE."""
+    """The same on a compute node: commands reach the agent by TCP, with MUNGE credentials."""
 
     on_a_node = True
 
 
 def operator(testbed: Testbed, *words: str) -> str:
-    """An operator's command on C2, which must succeed; what it printed."""
+    """The output of an operator's command on C2, which must succeed."""
     done = testbed.c2(("qslurm", *words))
     assert done.returncode == 0, f"{words}: {done.stderr}"
     return str(done.stdout)
 
 
 def slurmctld_has_saved(testbed: Testbed, job_id: int) -> None:
-    """Wait until C2's slurmctld has written down that a job runs: killed before, it starts the job a second time.
+    """Wait until C2's slurmctld has saved that a job runs; if it is killed before, it starts the job a second time.
 
-    slurmd refuses that, and slurmctld then drains the node and holds the job. It writes within five seconds.
+    slurmd refuses that, and slurmctld then drains the node and holds the job. It saves within five seconds.
     """
     asked = time.time()
     done = testbed.c2(("scontrol", "update", f"JobId={job_id}", "Nice=0"))
@@ -172,7 +172,7 @@ def slurmctld_has_saved(testbed: Testbed, job_id: int) -> None:
 
 @contextmanager
 def frozen(testbed: Testbed, daemon: str) -> Iterator[None]:
-    """A daemon that neither works nor ends."""
+    """Stop a daemon by SIGSTOP meanwhile."""
     pid = testbed.pid(daemon)
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
@@ -184,7 +184,7 @@ def frozen(testbed: Testbed, daemon: str) -> Iterator[None]:
 
 @contextmanager
 def submit_plugin(testbed: Testbed, changed: Callable[[str], str]) -> Iterator[None]:
-    """C2's job_submit.lua with a change, until the block is left."""
+    """Change C2's job_submit.lua meanwhile."""
     path = testbed.layout.c2_conf.with_name("job_submit.lua")
     ours = path.read_text()
     _write_plugin(path, changed(ours))
@@ -195,7 +195,7 @@ def submit_plugin(testbed: Testbed, changed: Callable[[str], str]) -> Iterator[N
 
 
 def site_rule(testbed: Testbed, before: str = "", after: str = "") -> AbstractContextManager[None]:
-    """A site's own words in C2's job_submit.lua, before and after ours."""
+    """A site's own code in C2's job_submit.lua, before and after ours."""
     theirs = (
         "local ours = slurm_job_submit\n"
         f"function slurm_job_submit(job, partitions, uid)\n{before}\n"
@@ -205,7 +205,7 @@ def site_rule(testbed: Testbed, before: str = "", after: str = "") -> AbstractCo
 
 
 def _write_plugin(path: Path, text: str) -> None:
-    """slurmctld reads it again where the second of its last change is a later one; see slurm_lua.c."""
+    """slurmctld reads it again only if its mtime, in seconds, is later; see slurm_lua.c."""
     later = int(path.stat().st_mtime) + 1
     new = path.with_name(path.name + ".new")
     new.write_text(text)
@@ -214,5 +214,5 @@ def _write_plugin(path: Path, text: str) -> None:
 
 
 def c2_nodes(testbed: Testbed) -> str:
-    """The states of C2's nodes, as sinfo has them."""
+    """The states of C2's nodes, as sinfo shows them."""
     return str(testbed.c2(("sinfo", "--noheader", "--format=%T %E")).stdout)

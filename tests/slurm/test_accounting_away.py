@@ -1,4 +1,4 @@
-"""C2 without its accounting: jobs go on, and what only slurmdbd knows is called away, never a refused token."""
+"""C2 without its accounting: jobs go on, and errors name the accounting, not the token."""
 
 from __future__ import annotations
 

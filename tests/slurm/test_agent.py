@@ -1,4 +1,4 @@
-"""A center with an agent: users without a token, who have their own jobs and nobody else's."""
+"""A center with an agent: users without a token see their own jobs and no others."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_the_origins_user_is_who_asks_whatever_the_environment_says(alice):
 
 @pytest.fixture(params=["DOMAIN\\ann", "Ann de Vries"])
 def ann(request, center):
-    """Somebody of C1 whose name is one of a directory's."""
+    """A user of C1 whose name has characters of a directory service."""
     name = request.param
     subprocess.run(
         ["useradd", "--badname", "--no-create-home", "--gid", RESEARCH_GROUP, name], check=True, timeout=60
@@ -181,7 +181,7 @@ def test_what_is_submitted_while_c2_is_away_is_sent_when_it_is_back(center, pool
 
 
 def _keys_on(center):
-    """The keys of all jobs that C2 knows, once for each; an array's tasks have the same one."""
+    """The keys of all jobs on C2, once for each array."""
     lines = center.c2(("squeue", "--all", "--noheader", "--states=all", "--format=%F %k")).stdout.splitlines()
     jobs = {(job, word) for job, *words in map(str.split, lines) for word in words if word.startswith("key=")}
     return [key for _, key in jobs]

@@ -1,4 +1,4 @@
-"""One user of the center does all they can to its agent, and another's jobs go on."""
+"""A user attacks the center's agent, and another user's jobs go on."""
 
 import os
 import subprocess
@@ -99,7 +99,7 @@ def center(testbed):
 
 @contextmanager
 def bob_does(center, what):
-    """Python of another user of the center, until the body ends; or all of it, for who waits for the process."""
+    """Run Python code as another user of the center, until the context ends."""
     layout, ports = center.layout, center.ports
     command = [sys.executable, "-c", BEGIN + what, str(layout.agent_socket), str(ports["agent"]), "snellius"]
     process = subprocess.Popen(
@@ -115,7 +115,7 @@ def bob_does(center, what):
 
 
 def test_what_one_user_submits_stops_and_cancels_nobody_elses(center):
-    """The job that waits is one of C1's: it is looked for beside those that the other's submissions say they have."""
+    """The waiting C1 job is looked up together with those that the attacker's submissions claim to have."""
     alice = AgentUser(center)
     alice.has_example("bell.cq")
     layout = center.layout

@@ -1,6 +1,6 @@
-"""A center does all that it can to a quantum platform, one thing after the other, and another center works on.
+"""A center runs all attacks on a quantum platform one after the other, while another center works.
 
-QSLURM_TEST_ATTACKS=N for more of them than usual, QSLURM_TEST_SEED for others.
+QSLURM_TEST_ATTACKS=N runs more of them than usual, QSLURM_TEST_SEED others.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import pytest
 import requests
 from attackers import ATTACKS
 from c2_platform import BELL, HAND_OVER, Platform
-from entrance import Entrance
-from foreign_center import MARK, Lumi, Prey
+from foreign_center import MARK, AttackingCenter, Target
 from people import Researcher, c2_nodes
 from testbed.process import peak_memory_mb
+from tls_proxy import TlsProxy
 
 from qslurm.payload.envelope import Envelope, pack
 
@@ -62,7 +62,7 @@ def finalize(m):
 
 
 class Snellius:
-    """The other center: a hybrid job that goes on all day, and a researcher who does one job after the other."""
+    """The other center: a hybrid job that runs all day, and a researcher who runs one job after the other."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform, self.alice = platform, Researcher(platform.testbed)
@@ -145,8 +145,8 @@ class Snellius:
 
 
 @pytest.fixture
-def entrance(platform: Platform, tmp_path: Path) -> Iterator[Entrance]:
-    made = Entrance(platform.testbed, tmp_path)
+def proxy(platform: Platform, tmp_path: Path) -> Iterator[TlsProxy]:
+    made = TlsProxy(platform.testbed, tmp_path)
     yield made
     made.close()
 
@@ -162,7 +162,7 @@ def project_of_snellius(platform: Platform) -> int:
     return int(requests.post(url, json=body, headers=headers, timeout=60).json()["id"])
 
 
-def takes_turns(name: str, under_way: Iterable[tuple[str, Lumi]]) -> bool:
+def takes_turns(name: str, under_way: Iterable[tuple[str, AttackingCenter]]) -> bool:
     """What a center asks the job manager would wait for what it asks there already."""
     where = "job manager"
     return name.startswith(where) and any(other.startswith(where) for other, _ in under_way)
@@ -170,7 +170,7 @@ def takes_turns(name: str, under_way: Iterable[tuple[str, Lumi]]) -> bool:
 
 @pytest.mark.alone
 def test_a_day_of_attackers_changes_nothing_for_another_center(
-    platform: Platform, entrance: Entrance, open_checkout: Path, open_python: Path
+    platform: Platform, proxy: TlsProxy, open_checkout: Path, open_python: Path
 ) -> None:
     dice, before = random.Random(SEED), pids(platform)
     names = [
@@ -181,7 +181,7 @@ def test_a_day_of_attackers_changes_nothing_for_another_center(
     with Snellius(platform) as snellius:
         snellius.does(6)
         began, past = time.time(), next(iter(snellius.results))
-        under_way: deque[tuple[str, Lumi]] = deque()
+        under_way: deque[tuple[str, AttackingCenter]] = deque()
 
         def end_one() -> None:
             name, lumi = under_way.popleft()
@@ -191,8 +191,8 @@ def test_a_day_of_attackers_changes_nothing_for_another_center(
             for name in names[:COUNT]:
                 while len(under_way) == AT_A_TIME or takes_turns(name, under_way):
                     end_one()
-                lumi = Lumi(
-                    platform, entrance, Prey(snellius.long, past, project), open_checkout, open_python
+                lumi = AttackingCenter(
+                    platform, proxy, Target(snellius.long, past, project), open_checkout, open_python
                 )
                 under_way.append((name, lumi))
                 at = time.time()

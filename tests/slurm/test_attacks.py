@@ -1,4 +1,4 @@
-"""One user of the host does all they can to the dispatcher's socket, and another's job goes on."""
+"""A user of the host attacks the dispatcher's socket, and another user's job goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users get wrong, and what the platform does to them: a sentence, an exit code, and nothing lost."""
+"""Users' mistakes and the platform's failures: one sentence, an exit code, and nothing lost."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def alice(testbed):
 
 
 def sentence(done):
-    """The one line that a failed command says."""
+    """The one line that a failed command prints."""
     assert "Traceback" not in done.stderr + done.stdout
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
@@ -157,7 +157,7 @@ def test_two_jobs_with_the_same_name_and_the_same_file_are_two_jobs(alice):
 
 
 def known_of(alice, job_id):
-    """What the platform, besides Slurm, knows of a job."""
+    """The job manager's record of a job."""
     return alice.gets("show", str(job_id))["platform"] or {}
 
 
@@ -170,7 +170,7 @@ def test_an_expired_token_is_refused_before_anything_is_sent(alice):
 
 
 def expired_token(testbed):
-    """A token that was good for a minute, an hour ago, signed with the center's own key."""
+    """A token that expired an hour ago, signed with the center's key."""
     import time
 
     from qslurm.c2.config.file import load_c2_config
@@ -252,7 +252,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(alice):
 
 
 def is_connected(pid):
-    """Whether a process holds a socket: it has begun to ask."""
+    """Whether a process has a socket: it has begun its request."""
     return any(target_of(fd).startswith("socket:") for fd in Path(f"/proc/{pid}/fd").iterdir())
 
 

@@ -1,4 +1,4 @@
-"""A center admin sets a center up, by the commands that the documentation names."""
+"""A center admin sets up a center with the documented commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a job is at who waits for it, without a question to slurmrestd, and at nobody else."""
+"""Changes of a job reach the users who wait for it, without requests to slurmrestd, and no other center."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def alice(testbed):
 
 
 def held_job(alice):
-    """A job that waits in a partition that is held."""
+    """A pending job in a partition that is down."""
     return alice.submits(alice.has_example("bell.cq"), "--backend", "spin2")
 
 
@@ -52,7 +52,7 @@ def changes(testbed, center, path="changes"):
 
 
 def watches(testbed):
-    """The pids of squeues that watch for the gate of this testbed."""
+    """The pids of the gate's watching squeues in this testbed."""
     found = []
     for folder in Path("/proc").iterdir():
         try:

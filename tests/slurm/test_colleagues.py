@@ -1,4 +1,4 @@
-"""Researchers of one center are one unix user on C2, and their jobs still do not get at each other."""
+"""Researchers of a center share a unix user on C2, and their jobs cannot reach each other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def log_of(platform: Platform, job_id: int) -> str:
 
 
 def running_jobs(platform: Platform) -> tuple[int, int]:
-    """A hybrid job and a script of a colleague's, in the middle of their work."""
+    """A running hybrid job and a running script of a colleague."""
     job_id = hybrid(platform, WAITS)
     platform.until(lambda: "begun" in log_of(platform, job_id), seen=lambda: log_of(platform, job_id))
     return job_id, platform.submit_endless()
@@ -56,7 +56,7 @@ def past_job(platform: Platform) -> int:
 
 
 def said_by_script(platform: Platform, source: str) -> Any:
-    """What a script prints, as JSON, in its last line."""
+    """The JSON in the last line of a script's output."""
     job_id = platform.submit_script(f"{sys.executable} -I - <<'END'\n{source}END")
     platform.until_state(job_id, "COMPLETED")
     return json.loads(log_of(platform, job_id).strip().splitlines()[-1])

@@ -1,4 +1,4 @@
-"""The commands that people know from Slurm, typed on C1."""
+"""Commands that Slurm users know, on C1."""
 
 import json
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""Clients made for Quantum Inspire, against this C2: their jobs are jobs of its Slurm, and come back to them."""
+"""Clients made for Quantum Inspire on this C2: their jobs are Slurm jobs, and return results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def finalize(list_of_measurements):
 
 @pytest.fixture
 def credentials(platform: Platform, tmp_path: Path) -> Callable[[str], Path]:
-    """The official client's configuration file, with the token that a center has anyway."""
+    """The official client's configuration file, with the center's token."""
     host = f"{platform.testbed.results_url}/quantum-inspire"
 
     def make(center: str) -> Path:

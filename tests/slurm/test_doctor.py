@@ -1,4 +1,4 @@
-"""`qslurm doctor` on C2, while one daemon after the other is dead, or frozen: it names that one, and no other."""
+"""`qslurm doctor` on C2 with one daemon killed or frozen: it names that one, and no other."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from entrance import Entrance
 from people import eventually, frozen
 from testbed import Testbed
+from tls_proxy import TlsProxy
 
 from qslurm.c2.store.store import Store
 from qslurm.doctor.findings import Finding
@@ -35,7 +35,7 @@ NAMED = {
 
 
 def doctor(testbed: Testbed, config: Path | None = None) -> dict[str, Finding]:
-    """What has failed, by name; the exit code has to say the same."""
+    """The failed checks by name; the exit code must agree."""
     options = ["--config", str(config)] if config else []
     done = testbed.c2(["qslurm", "doctor", "--json", *options], timeout_s=60)
     document = json.loads(done.stdout)
@@ -68,26 +68,26 @@ def test_a_daemon_that_is_frozen_or_dead_is_the_one_that_is_named(testbed: Testb
 
 
 def _named(failed: dict[str, Finding], name: str) -> None:
-    """This is the only fault, and what to do is said."""
+    """This is the only failed check, and it has a fix."""
     assert failed.keys() == {name}, failed
     assert failed[name].do
 
 
 def test_so_is_the_proxy(testbed: Testbed, tmp_path: Path) -> None:
-    with closing(Entrance(testbed, tmp_path)) as entrance:
-        _proxy_is_named(testbed, entrance, tmp_path)
+    with closing(TlsProxy(testbed, tmp_path)) as proxy:
+        _proxy_is_named(testbed, proxy, tmp_path)
 
 
-def _proxy_is_named(testbed: Testbed, entrance: Entrance, tmp_path: Path) -> None:
+def _proxy_is_named(testbed: Testbed, proxy: TlsProxy, tmp_path: Path) -> None:
     config = tmp_path / "c2.toml"
     text = testbed.layout.c2_qslurm.read_text()
-    config.write_text(text.replace("[jobmanager]\n", f'[jobmanager]\nproxy = "127.0.0.1:{entrance.port}"\n'))
+    config.write_text(text.replace("[jobmanager]\n", f'[jobmanager]\nproxy = "127.0.0.1:{proxy.port}"\n'))
     eventually(
         lambda: not doctor(testbed, config), "C2 to be well", seen=lambda: str(doctor(testbed, config))
     )
-    with entrance.frozen():
+    with proxy.frozen():
         _named(doctor(testbed, config), "proxy")
-    entrance.close()
+    proxy.close()
     _named(doctor(testbed, config), "proxy")
 
 

@@ -1,4 +1,4 @@
-"""What depends on a C2 job on C1: the job that follows it, held meanwhile, and the one that waits for it."""
+"""C1 jobs that depend on a C2 job: follow-ups, held until it has ended, and jobs that wait for it."""
 
 import json
 import os
@@ -18,15 +18,15 @@ FAILS = "#!/bin/bash\nexit 3\n"
 
 
 class Client(AgentUser):
-    """Somebody on C1 who reaches C2 by the agent."""
+    """A user of the center's agent who submits follow-ups."""
 
     def submits_followed(self, *words, script="next.sbatch"):
-        """Submit something with a follow-up; the ids on C2 and on C1."""
+        """Submit a job with a follow-up; the ids on C2 and on C1."""
         document = self.gets("submit", *words, "--then", script)
         return document["job_id"], document["follow_up"]
 
     def waits_in_a_job(self, *options, environment=None, files=("bell.cq",)):
-        """A job on C1 that waits for jobs on C2, which are held there; the ids of the last on C2, and on C1."""
+        """A C1 job that waits for held jobs on C2; the last C2 job id, and the C1 job id."""
         self.has_example("bell.cq")
         exports = "".join(
             f"export {name}={value}\n" for name, value in (environment or self.environment).items()
@@ -50,7 +50,7 @@ class Client(AgentUser):
         return max(submitted()), c1_job
 
     def on_c1(self, c1_job):
-        """What C1's Slurm says of a job."""
+        """The job as C1's Slurm shows it."""
         done = self.testbed.c1(("scontrol", "show", "job", "--oneliner", str(c1_job)))
         return dict(re.findall(r"(\w+)=(.*?)(?= \w+=|$)", done.stdout.strip()))
 

@@ -1,4 +1,4 @@
-"""The gate, the operators' words, and what a center gets back, on real Slurm."""
+"""The gate, operators' commands, and results of a center, on real Slurm."""
 
 from __future__ import annotations
 

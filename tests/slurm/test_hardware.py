@@ -1,4 +1,4 @@
-"""A simulated machine as backend spin2 of the real clusters: jobs wait while it is away, and it gets its lock back."""
+"""A simulated machine as backend spin2: jobs wait while it is away, and its lock is released."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prolog and epilog plugin on real Slurm: the platform's troubles cost a job time, and nothing else."""
+"""The prolog and epilog plugins on real Slurm: failures of the platform delay a job, and lose nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each daemon is killed once, in the middle of a job; the job ends as it would have."""
+"""Each daemon is killed once during a job; the job completes as usual."""
 
 import pytest
 from people import SLOW_HYBRID, Researcher, c2_nodes, eventually, operator, slurmctld_has_saved
@@ -15,7 +15,7 @@ def alice(testbed):
 
 
 def start_of_a_long_job(alice, pause_s=0.1):
-    """A hybrid job that has executed a few circuits, with most of them before it."""
+    """A hybrid job that has executed a few of its circuits."""
     alice.writes("long.py", SLOW_HYBRID.format(executions=EXECUTIONS, pause_s=pause_s))
     job_id = alice.submits("long.py", "--backend", "qx")
     eventually(

@@ -1,4 +1,4 @@
-"""Whatever an operator or a site's rule does to a job on C2, it runs once, and stays its user's."""
+"""Whatever an operator or a site's rule does to a job on C2, it runs once, and remains its user's."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_job_runs_once_where_a_sites_rule_writes_the_comments(
 
 
 def looked_for(agent: Agent) -> None:
-    """An agent that missed a job would have looked for it by now, and sent it again."""
+    """Wait until an agent that missed a job would have sent it again."""
     from qslurm.c1.agent.reconcile import GRACE_S, PAUSE_S
 
     time.sleep(GRACE_S + PAUSE_S + 2)  # what is awaited is that nothing happens

@@ -1,4 +1,4 @@
-"""One job's path, for each kind of job: from C1 to C2, through the dispatcher, and back."""
+"""The way of a job of each kind: from C1 to C2, through the dispatcher, and back."""
 
 import json
 

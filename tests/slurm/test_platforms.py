@@ -1,4 +1,4 @@
-"""One researcher, several platforms: two centers' accounts on C2 stand for two, and one is not there."""
+"""A researcher with several platforms: two centers' accounts on C2, and a platform that does not exist."""
 
 import json
 import shutil
@@ -16,18 +16,18 @@ pytestmark = pytest.mark.slurm
 LARGE = "version 3.0\nqubit[64] q\nbit[64] b\nX q[0]\nb[0] = measure q[0]\n"
 
 
-class Traveller(Researcher):
-    """Somebody with a configuration of their own."""
+class UserOfPlatforms(Researcher):
+    """A researcher with an own configuration."""
 
     def configures(self, text):
-        """Write the configuration that their commands read."""
+        """Write the configuration of their commands."""
         write(self.folder / "platforms.toml", text, mode=0o644)
 
     def types(self, *words, **environment):
         return super().types(*words, QSLURM_CONFIG=str(self.folder / "platforms.toml"), **environment)
 
     def name_of(self, *words):
-        """Submit something; the job as it is called."""
+        """Submit a job; its id with the platform."""
         done = self.types("submit", *words, "--parsable")
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout.strip()
@@ -42,7 +42,7 @@ def platform(testbed, section, token):
 def alice(testbed):
     """Her default platform is C2 as center snellius; lumi is C2 as center lumi."""
     operator(testbed, "partition", "enable", "p_qx")
-    researcher = Traveller(testbed)
+    researcher = UserOfPlatforms(testbed)
     researcher.has_example("bell.cq")
     researcher.writes("large.cq", LARGE)
     token = researcher.folder / "lumi-token"
@@ -56,7 +56,7 @@ def alice(testbed):
 
 @pytest.fixture
 def nobody_there():
-    """A URL at which nobody answers."""
+    """A URL without a server."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))  # not listening: connections are refused
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -133,7 +133,7 @@ def test_any_backend_is_one_that_is_free_and_fits(alice, nobody_there):
 
 @pytest.fixture
 def agents_folder(testbed):
-    """A folder of the agent's user, into which everybody may look."""
+    """A folder of the agent's user that all users may enter."""
     folder = testbed.layout.run / "agent-lumi"
     folder.mkdir()
     shutil.chown(folder, users.AGENT, users.AGENT)
@@ -185,7 +185,7 @@ def test_each_platform_has_an_agent_of_its_own(alice, agents_folder):
         listed = {one["id"]: one["platform"] for one in alice.gets("queue", "--all")["jobs"]}
         assert (listed[here], listed[there]) == ("c2", "lumi")
         assert alice.types("show", f"c2:{number}").returncode == 3
-        bob = Traveller(testbed, "qs_bob")
+        bob = UserOfPlatforms(testbed, "qs_bob")
         bob.configures(agents)
         assert bob.types("show", there).returncode == 3
     done = alice.types("queue", "--all")

@@ -1,4 +1,4 @@
-"""A researcher's Python program on C1, with `from qslurm import Center`."""
+"""A Python program on C1 that uses `from qslurm import Center`."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A quantum runtime on another host: a network namespace with a wire to this one, which is cut by taking it down."""
+"""A quantum runtime on another host: a network namespace with a virtual link, which is cut by setting it down."""
 
 from __future__ import annotations
 

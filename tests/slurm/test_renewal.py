@@ -1,4 +1,4 @@
-"""Tokens that are renewed: by the agent while its users submit, by a timer without one, and never for who may not."""
+"""Renewal of tokens: by the agent while its users submit, by a timer without an agent, and never without permission."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slurm
 
 
 class Center(Researcher):
-    """A researcher of a center with an agent, who has no token."""
+    """A researcher without a token, at a center with an agent."""
 
     def __init__(self, testbed: Testbed) -> None:
         layout = testbed.layout
@@ -53,14 +53,14 @@ def alice(testbed: Testbed) -> Center:
 
 
 def aged(testbed: Testbed, left_s: int, life: str = "60s") -> str:
-    """A token of snellius that has so many seconds of its life left."""
+    """A token of snellius with this many seconds left."""
     config = load_c2_config(testbed.layout.c2_qslurm)
     lived = int(life[:-1]) - left_s
     return issue_token(config.tokens, "snellius", life, now=time.time() - lived).token.reveal()
 
 
 def put(path: Path, token: str) -> None:
-    """As an admin would: another file, with the rights of the one that was there."""
+    """Replace the file as an admin would, with the same owner and mode."""
     facts, draft = path.stat(), path.with_name("new")
     draft.write_text(token + "\n")
     os.chown(draft, facts.st_uid, facts.st_gid)
@@ -70,7 +70,7 @@ def put(path: Path, token: str) -> None:
 
 @contextmanager
 def agent_with(testbed: Testbed, token: str) -> Iterator[None]:
-    """The agent is started with this token, and has a good one in the end."""
+    """Run the agent with this token; afterwards it has a valid one."""
     testbed.stop("agent")
     put(testbed.layout.agent_token, token)
     testbed.start("agent")

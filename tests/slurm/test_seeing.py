@@ -1,4 +1,4 @@
-"""What operators, centers and Prometheus see while jobs run on C2, and what the services write of them."""
+"""What operators, centers and Prometheus see while jobs run on C2, and what the services log."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_what_holds_a_backend_and_what_waits_is_shown_to_those_it_concerns(platf
 
 @pytest.fixture
 def written(platform: Platform) -> Iterator[Callable[[], list[dict[str, str]]]]:
-    """What all services have written since the test began, line by line."""
+    """All lines that services have logged since the test began."""
     logs = platform.testbed.layout.logs
     files = [logs / f"{name}.log" for name in ("dispatcher", "gate", "jobmanager", "runtimes", "tokens")]
     files.append(platform.gate_folder / "hooks.log")

@@ -1,4 +1,4 @@
-"""A loop on C1 whose circuits C2 executes: the session is a job there, and goes straight to the dispatcher."""
+"""A loop on C1 whose circuits C2 executes: a session is a job on C2, and circuits go directly to the dispatcher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C2 with newer Slurms: each API version they serve, the whole path of a job, and an upgrade under a running center."""
+"""C2 with newer releases of Slurm: each API version, the whole way of a job, and an upgrade while a center works."""
 
 from __future__ import annotations
 

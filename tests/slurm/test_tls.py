@@ -1,4 +1,4 @@
-"""Through the way into C2 that deploy/ has: a center that believes by an authority, or by C2's key alone."""
+"""The TLS proxy of deploy/, with a center that trusts a CA, or only C2's key."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 
 import pytest
 from attackers import ODD_REQUESTS
-from entrance import Entrance
 from people import Researcher, operator
 from testbed import Testbed
+from tls_proxy import TlsProxy
 
 pytestmark = pytest.mark.slurm
 
 
 @pytest.fixture
-def entrance(testbed: Testbed, tmp_path: Path) -> Iterator[Entrance]:
+def proxy(testbed: Testbed, tmp_path: Path) -> Iterator[TlsProxy]:
     operator(testbed, "partition", "enable", "p_qx")
-    made = Entrance(testbed, tmp_path)
+    made = TlsProxy(testbed, tmp_path)
     yield made
     made.close()
 
 
-def configured(testbed: Testbed, entrance: Entrance, **settings: str) -> dict[str, str]:
-    """A user's environment with a center's configuration that trusts so."""
+def configured(testbed: Testbed, proxy: TlsProxy, **settings: str) -> dict[str, str]:
+    """The environment of a user whose center's configuration has these TLS settings."""
     lines = {
-        "url": f"{entrance.url}/slurm",
-        "results_url": f"{entrance.url}/qslurm",
+        "url": f"{proxy.url}/slurm",
+        "results_url": f"{proxy.url}/qslurm",
         "token_file": str(testbed.layout.token),
         **settings,
     }
@@ -41,15 +41,15 @@ def configured(testbed: Testbed, entrance: Entrance, **settings: str) -> dict[st
 
 
 def test_a_job_goes_by_tls_and_c2_is_known_by_its_key_or_its_authority(
-    testbed: Testbed, entrance: Entrance
+    testbed: Testbed, proxy: TlsProxy
 ) -> None:
     alice = Researcher(testbed)
     source = alice.has_example("bell.cq")
     ca_file = testbed.layout.folder / "etc" / "c1" / "ca.pem"
-    shutil.copy(entrance.certificate, ca_file)
-    ways: list[dict[str, Any]] = [{"pinned_key": entrance.pin()}, {"ca_file": str(ca_file)}]
+    shutil.copy(proxy.certificate, ca_file)
+    ways: list[dict[str, Any]] = [{"pinned_key": proxy.pin()}, {"ca_file": str(ca_file)}]
     for way in ways:
-        environment = configured(testbed, entrance, **way)
+        environment = configured(testbed, proxy, **way)
         done = alice.types("submit", source, "-b", "qx", "--wait", "--json", **environment)
         assert done.returncode == 0, done.stderr
         job = json.loads(done.stdout)
@@ -57,31 +57,29 @@ def test_a_job_goes_by_tls_and_c2_is_known_by_its_key_or_its_authority(
         assert "shots" in alice.types("logs", str(job["job_id"]), **environment).stdout
         doctor = alice.types("doctor", "--json", **environment)
         assert json.loads(doctor.stdout)["ok"], doctor.stdout
-    log = (entrance.folder / "access.log").read_text()
+    log = (proxy.folder / "access.log").read_text()
     assert "POST /slurm/slurm/" in log
     assert testbed.layout.token.read_text().split(".")[2].strip() not in log
 
 
-def test_who_has_another_key_or_nobodys_certificate_gets_no_token(
-    testbed: Testbed, entrance: Entrance
-) -> None:
+def test_who_has_another_key_or_nobodys_certificate_gets_no_token(testbed: Testbed, proxy: TlsProxy) -> None:
     alice = Researcher(testbed)
     source = alice.has_example("bell.cq")
     other = "sha256//" + "A" * 43 + "="
     for way, said in (({"pinned_key": other}, "pinned"), ({}, "trusted")):
-        environment = configured(testbed, entrance, **way)
+        environment = configured(testbed, proxy, **way)
         done = alice.types("submit", source, "-b", "qx", **environment)
         assert (done.returncode, said in done.stderr) == (5, True), done.stderr
         doctor = json.loads(alice.types("doctor", "--json", **environment).stdout)
         assert said in str(doctor["findings"])
-    access = entrance.folder / "access.log"
+    access = proxy.folder / "access.log"
     assert not access.exists() or not access.read_text()
 
 
-def test_every_command_gets_through(testbed: Testbed, entrance: Entrance) -> None:
+def test_every_command_gets_through(testbed: Testbed, proxy: TlsProxy) -> None:
     alice = Researcher(testbed)
     source = alice.has_example("bell.cq")
-    environment = configured(testbed, entrance, pinned_key=entrance.pin())
+    environment = configured(testbed, proxy, pinned_key=proxy.pin())
 
     def types(*words: str) -> str:
         done = alice.types(*words, **environment)
@@ -98,7 +96,7 @@ def test_every_command_gets_through(testbed: Testbed, entrance: Entrance) -> Non
     assert "shots" in types("results", held, "--json")
     for words in (("show", held), ("history",), ("info",), ("usage",), ("logs", held), ("doctor",)):
         types(*words)
-    assert " 404 " not in (entrance.folder / "access.log").read_text().replace('/ping HTTP/1.1" 404 ', "")
+    assert " 404 " not in (proxy.folder / "access.log").read_text().replace('/ping HTTP/1.1" 404 ', "")
 
 
 @pytest.mark.parametrize(
@@ -106,13 +104,13 @@ def test_every_command_gets_through(testbed: Testbed, entrance: Entrance) -> Non
     ODD_REQUESTS,
 )
 def test_what_qslurm_never_asks_does_not_reach_slurmrestd(
-    testbed: Testbed, entrance: Entrance, request_line: str
+    testbed: Testbed, proxy: TlsProxy, request_line: str
 ) -> None:
     before = testbed.pid("slurmrestd")
     token = testbed.token()
-    context = ssl.create_default_context(cafile=str(entrance.certificate))
+    context = ssl.create_default_context(cafile=str(proxy.certificate))
     with (
-        socket.create_connection(("127.0.0.1", entrance.port), timeout=30) as plain,
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
     ):
         connection.sendall(

@@ -1,4 +1,4 @@
-"""Jobs that HyperQueue and QCG-PilotJob start within a job of C1: the real programs, in the environments they make."""
+"""Jobs submitted from HyperQueue and QCG-PilotJob within a C1 job: the real programs and their environments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ manager.finish()
 
 @pytest.fixture
 def tools(testbed) -> Path:
-    """A folder that has both; they are no part of the project, and fetched once."""
+    """A folder with both programs, which are not part of the project and are downloaded once."""
     folder = testbed.layout.state / "workflow-tools"
     if not folder.is_dir():
         install = (

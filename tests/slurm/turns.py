@@ -1,6 +1,7 @@
-"""Stories run beside those of other testbeds on this host, but for one that has to have it alone.
+"""Stories run beside those of other testbeds on this host, except those that must run alone.
 
-All testbeds of a host share the users of centers: what kills all processes of its user kills those of others, too.
+All testbeds of a host share the centers' users: a story that kills all processes of its user kills those of others,
+too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 @contextmanager
 def turn(*, alone: bool, folder: Path = Path("/run")) -> Iterator[None]:
-    """Wait until this story may run, and keep others from it meanwhile that may not run beside it."""
+    """Wait until this story may run, and block others if it must run alone."""
     with (
         (folder / "qslurm-stories.next").open("w") as following,
         (folder / "qslurm-stories").open("w") as lock,

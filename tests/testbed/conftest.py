@@ -8,7 +8,7 @@ from testbed import Testbed
 
 @pytest.fixture
 def other(shared_testbed: Testbed) -> Iterator[Testbed]:
-    """A second instance beside the shared one, the test's own: not up yet, and down at the end."""
+    """A second instance for one test; not started yet, and stopped at the end."""
     testbed = Testbed(f"{shared_testbed.name}-two")
     testbed.down()
     try:

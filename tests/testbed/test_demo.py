@@ -1,4 +1,4 @@
-"""What the demo leaves, however it ends: what it brought up it takes down, and nothing else."""
+"""The demo stops what it has started, however it ends, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What deploy/c2/job_submit.lua does inside a real slurmctld, and what a partition that is DOWN does."""
+"""deploy/c2/job_submit.lua in a real slurmctld, and partitions that are DOWN."""
 
 from __future__ import annotations
 

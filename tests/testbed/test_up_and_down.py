@@ -1,4 +1,4 @@
-"""The testbed as people use it: up, status, env, down, and what is left then."""
+"""`scripts/testbed`: up, status, env, down, and what remains."""
 
 from __future__ import annotations
 

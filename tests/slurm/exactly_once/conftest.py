@@ -1,4 +1,4 @@
-"""An agent whose link to C2 may break, and a user whose scripts note each of their runs."""
+"""An agent that reaches C2 through a relay, and a user whose scripts record their runs."""
 
 import uuid
 
@@ -27,7 +27,7 @@ def agent(testbed, relay):
 
 @pytest.fixture
 def counter(testbed):
-    """Each run of a job appends a line: its submission's number, and its job id."""
+    """A file to which each run of a job appends its submission's number and its job id."""
     path = testbed.layout.folder / f"counter-{uuid.uuid4().hex}"
     path.write_text("")
     path.chmod(0o666)

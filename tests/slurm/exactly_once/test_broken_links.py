@@ -1,4 +1,4 @@
-"""Broken links, frozen daemons, and a full disk: a submission is run once all the same."""
+"""Cut connections, frozen daemons, and a full disk: each submission runs once."""
 
 from __future__ import annotations
 

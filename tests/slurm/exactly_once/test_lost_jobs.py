@@ -1,4 +1,4 @@
-"""slurmctld is killed and forgets: what has not run is sent again, what has run is not run again."""
+"""slurmctld is killed and forgets jobs: those that have not run are sent again, others do not run again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def accounted(testbed, job_ids: list[int]) -> set[str]:
 
 @pytest.fixture
 def ids_given(testbed):
-    """Job ids after which slurmctld goes on when the story is over, so that others' jobs get ids of their own."""
+    """Job ids after which slurmctld continues when the story is over, so that later jobs get new ids."""
     given: list[int] = []
     yield given
     conf = testbed.layout.c2_conf

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 from counted_runs import runs
-from faults import FAULTS, Submitter, Trouble
+from faults import FAULTS, RandomFaults, Submitter
 from people import eventually
 
 from qslurm.payload.comment import Comment
@@ -23,7 +23,7 @@ SEED = int(os.environ.get("QSLURM_TEST_SEED", "0")) or random.randrange(1, 10**6
 
 
 def completed(testbed, since: float) -> Counter[str]:
-    """How often C2's accounting calls each submission completed, by its key."""
+    """How often C2's accounting shows each submission as completed, by its key."""
     words = ["sacct", "-nPX", "--duplicates", "--allusers", "--state=COMPLETED", "--format=Comment", "--endtime=now",
              f"--starttime={time.strftime('%Y-%m-%dT%H:%M:%S', time.localtime(since))}"]  # fmt: skip
     lines = testbed.c2(words).stdout.splitlines()
@@ -35,7 +35,7 @@ def say(*words: object) -> None:
 
 
 def release_held(testbed) -> None:
-    """A slurmctld that was killed may have forgotten that an operator has let a job go, or go on."""
+    """A slurmctld that was killed may have forgotten that an operator has released or resumed a job."""
     words = ("squeue", "--noheader", "--states=SUSPENDED", "--user=center_snellius", "--format=%i")
     for job_id in testbed.c2(words).stdout.split():
         testbed.c2(("scontrol", "resume", job_id))
@@ -63,25 +63,25 @@ def test_many_submissions_under_random_faults_and_operators_run_once_each(testbe
         Submitter(testbed, agent, "qs_alice", counter, range(half)),
         Submitter(testbed, agent, "qs_bob", counter, range(half, SUBMISSIONS)),
     ]
-    trouble = Trouble(testbed, agent, SEED)
+    faults = RandomFaults(testbed, agent, SEED)
     try:
         while any(person.process.poll() is None for person in people):
             say(
-                trouble.some(),
+                faults.some(),
                 "| submitted",
                 sum(len(one.jobs()) for one in people),
                 "ran",
                 len(runs(counter)),
             )
         for _ in range(5):
-            say(trouble.some(), "| ran", len(runs(counter)))
+            say(faults.some(), "| ran", len(runs(counter)))
     finally:
         for person in people:
             person.process.kill()
             person.process.wait()
     relay.choose = lambda _: ""
     testbed.up()
-    say("no more faults:", dict(trouble.done), dict(relay.done))
+    say("no more faults:", dict(faults.done), dict(relay.done))
 
     def how_far() -> tuple[int, int]:
         """How many have run, and how many are not over."""

@@ -1,4 +1,4 @@
-"""Hybrid jobs on C2, with the service of warm runtimes and without it."""
+"""Hybrid jobs on C2, with and without the service of warm runtimes."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def execute(qi):
 
 @pytest.fixture
 def classical(platform: Platform) -> Iterator[None]:
-    """C2 has a partition of another kind, too."""
+    """C2 with a further partition that is not a backend's."""
     platform.scontrol("create", "PartitionName=classical", "Nodes=ALL", "State=UP")
     yield
     platform.scontrol("delete", "PartitionName=classical")
@@ -164,7 +164,7 @@ def execute(qi):
 
 @pytest.fixture
 def no_processes(jobs: HybridJobs) -> Iterator[None]:
-    """The service may have no more than one process beside itself, so that no runtime can be made."""
+    """Limit the service to one child process, so that it cannot fork enough runtimes."""
     places = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
     place = next((one for one in places if (one / "cgroup.procs").exists()), None)
     if place is None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slurm
 
 @pytest.fixture
 def confined_scripts(jobs: HybridJobs) -> Iterator[HybridJobs]:
-    """C2 as it is shipped, where the stories of scripts have it otherwise."""
+    """C2 with the default setting, which the testbed changes for other stories."""
     testbed = jobs.platform.testbed
     file = testbed.layout.c2_qslurm
     text = file.read_text()

@@ -68,7 +68,7 @@ def test_a_job_ends_with_its_step_whatever_ends_that(jobs: HybridJobs) -> None:
 
 
 def step_of(job_id: int, layout: Layout) -> int:
-    """The process of a job's step, by the environment that Slurm gave it; and of which testbed."""
+    """The process of a job's step in this testbed, by its environment."""
     wanted = {"SLURM_JOB_ID": str(job_id), "SLURM_CONF": str(layout.c2_conf)}
     for one in everything():
         if wanted.items() <= environment(one).items() and "client.py" in command_line(one.pid):

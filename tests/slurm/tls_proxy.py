@@ -1,4 +1,4 @@
-"""The way into C2 that deploy/ has: nginx with TLS before slurmrestd and the job manager."""
+"""The TLS proxy of deploy/: nginx in front of slurmrestd and the job manager."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ http {{
 """
 
 
-class Entrance:
-    """An nginx with C2's own certificate."""
+class TlsProxy:
+    """nginx with C2's certificate."""
 
     def __init__(self, testbed: Testbed, folder: Path) -> None:
         self.port = testbed.ports["tls"]
@@ -55,7 +55,7 @@ class Entrance:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def pin(self) -> str:
-        """C2's key, by the command that the documentation has."""
+        """The hash of C2's key, by the documented command."""
         readme = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
         command = readme.partition("    openssl x509")[2].partition("\n\n")[0]
         line = f"openssl x509{command}".replace("/etc/ssl/certs/c2.pem", str(self.certificate))
@@ -69,7 +69,7 @@ class Entrance:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """It neither works nor ends: its master, and the worker that serves."""
+        """Stop its master and its worker by SIGSTOP."""
         master = self._process.pid
         children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         pids = [master, *map(int, children)]
