@@ -19,7 +19,7 @@ from qslurm.slurm.command_output import (
     parse_partitions,
 )
 from qslurm.slurm.job_info import JobInfo
-from qslurm.slurm.squeue_output import FACTS_FORMAT, NOTHING_WRITTEN, WORDS_FORMAT, jobs_of, words_of
+from qslurm.slurm.squeue_output import NO_USER_FIELDS, SLURM_FORMAT, USER_FORMAT, jobs_of, user_fields_of
 from qslurm.system.measured_command import run_measured
 
 LAUNCH_FAILED = frozenset({"launch_failed_requeued_held", "launch failed requeued held"})
@@ -69,13 +69,13 @@ class SlurmCommands:
         if len(job_ids) <= MOST_NAMED:
             options.append(f"--jobs={','.join(map(str, job_ids))}")
         try:
-            return self._squeue(*options, columns=WORDS_FORMAT)
+            return self._squeue(*options, columns=USER_FORMAT)
         except UnknownJobError:
             return b""
 
     def marks(self, job_id: int) -> Comment:
         """A job's marks, from its comment or the copy of it; empty if slurmctld does not know the job."""
-        written = words_of(self.words([job_id])).get(job_id, NOTHING_WRITTEN)
+        written = user_fields_of(self.words([job_id])).get(job_id, NO_USER_FIELDS)
         return marks_of(written.comment, written.admin_comment)
 
     def statistics(self) -> str:
@@ -168,7 +168,7 @@ class SlurmCommands:
         """Cancel a job or an array task."""
         self._run("scancel", [slurm_id])
 
-    def _squeue(self, *options: str, columns: str = FACTS_FORMAT) -> bytes:
+    def _squeue(self, *options: str, columns: str = SLURM_FORMAT) -> bytes:
         return self._output("squeue", ["--noheader", *options, f"--Format={columns}"])
 
     def _run(self, program: str, arguments: Sequence[str]) -> str:

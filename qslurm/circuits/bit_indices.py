@@ -1,6 +1,6 @@
-"""Rewrites a program so that qubit and bit indexes of its results agree.
+"""Rewrites a program so that every qubit is measured into the bit with its own index.
 
-For platforms of which one can't know: every qubit is measured into the bit of its own number.
+For platforms whose results may be indexed by qubit or by bit.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from qslurm.errors import CircuitError
 def indexed_by_qubit(readout: Readout, file: str) -> Readout:
     """The same program with each measured bit numbered as its qubit.
 
-    In a result of the new program the last `qubits` characters count, however the platform reads it: the bits
-    that the circuit declares itself stand before them, and are not used any more. A circuit that is like that
-    already stays as it is.
+    The last `qubits` characters of the new program's results are the values, whichever way the platform indexes them;
+    the circuit's own bits come before them and are unused. A circuit with such bits is returned unchanged.
     """
     if readout.sources == tuple(range(readout.qubits)):
         return readout

@@ -1,12 +1,11 @@
-"""Checks that a cQASM 3.0 circuit can be executed, and finds what it measures, with libqasm.
+"""Checks a cQASM 3.0 circuit with libqasm, and plans how to read its results.
 
 A program of cQASM 1.0 is translated first; messages then name the lines of the original.
 
-QX keys its results by qubit and keeps only the last value of a qubit that is measured twice; clients read
-keys as classical bits. So reading a circuit also plans its readout: which qubit holds each bit's value at the
-end, and, where a qubit is measured again before that, a program that first copies the measured value to a
-spare qubit (after a measurement the qubit is in a basis state, so that a CNOT copies it exactly). The same
-program measures qubits before they are reset, which QX does wrongly for entangled ones.
+QX keys its results by qubit, with the last value of each; clients expect keys by classical bit. So the readout says
+which qubit has each bit's value at the end. Where a qubit is measured or reset again before, the program copies the
+value to a spare qubit (by CNOT, which is exact after a measurement). It also measures qubits before a reset, which QX
+computes wrongly for entangled ones.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
     from qslurm.circuits.translation import Translation
 
 LANGUAGES = "qslurm.languages"
-"""The entry point group of what translates a circuit to cQASM 3.0: a function of its text and its file's name."""
+"""The entry point group of translators to cQASM 3.0: functions of a circuit's text and file name."""
 
 _BUILT_IN = {"cqasm1": "qslurm.circuits.cqasm1.translate:translate"}
 
 MAX_BITS = 4096
 """Maximum bits of a result key; QX itself allows a million."""
-_REMEMBERED_CHARACTERS = 16_384
+_CACHED_CHARACTERS = 16_384
 _SMALLEST_K = -1020
 """Smallest k of CRk, whose angle 2 pi / 2^k exceeds a double-precision number below it."""
 
@@ -41,8 +40,8 @@ _SMALLEST_K = -1020
 class Readout(msgspec.Struct, frozen=True, kw_only=True):
     """How to read classical bits from a runtime that reports qubits.
 
-    Execute `program`, which has `qubits` qubits; bit i (bits counted in order of declaration) is the value of
-    qubit `sources[i]` (qubits counted likewise), or 0 where that is None: nothing is ever measured into it.
+    Execute `program`, which has `qubits` qubits. Bit i is the value of qubit `sources[i]` (both numbered in order of
+    declaration), or 0 if that is None, because the bit is never measured into.
     """
 
     program: str
@@ -55,11 +54,10 @@ class Readout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CircuitFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Facts about a circuit for the rest of qslurm.
+    """The properties of a circuit.
 
-    `qubits` and `bits` are how many are declared, `measurements` how many qubits are measured in all, and
-    `readout` is what to execute and how to read its result. `translation` is there if the circuit was written
-    in another version of cQASM.
+    `qubits` and `bits` are the numbers of declared ones, `measurements` the number of measured qubits. `translation` is
+    set if the circuit was in another version of cQASM.
     """
 
     qubits: int
@@ -81,13 +79,13 @@ def check_circuit(
     max_shots: int | None = None,
     shots: int = 1,
 ) -> CircuitFacts:
-    """Check a circuit and return its needs and measurements; CircuitError with line and column if invalid.
+    """Check a circuit; CircuitError with line and column if it is invalid.
 
-    `max_qubits` and `max_shots` are what the backend offers, `shots` what is asked of it.
+    `max_qubits` and `max_shots` are the backend's limits, `shots` the requested number.
     """
     if not isinstance(text, str):
         raise CircuitError(f"{file}: a circuit must be text, not {type(text).__name__}.")
-    facts = _remembered_facts(text, file) if len(text) <= _REMEMBERED_CHARACTERS else _facts(text, file)
+    facts = _cached_facts(text, file) if len(text) <= _CACHED_CHARACTERS else _facts(text, file)
     if max_qubits is not None and facts.qubits > max_qubits:
         raise CircuitError(
             f"{file}: the circuit has {facts.qubits} qubits, the backend has {max_qubits}.",
@@ -102,8 +100,8 @@ def check_circuit(
 
 
 @lru_cache(maxsize=64)
-def _remembered_facts(text: str, file: str) -> CircuitFacts:
-    """The same circuit is often executed several times in a row, and reading it takes as long as a few shots."""
+def _cached_facts(text: str, file: str) -> CircuitFacts:
+    """Cached, since a circuit is often executed several times in a row."""
     return _facts(text, file)
 
 
@@ -139,7 +137,7 @@ def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
         )
     steps = program["block"]["Block"]["statements"]
     _refuse_repeated_operands(steps, registers, read, file)
-    _refuse_what_is_no_rotation(steps, read, file)
+    _refuse_infinite_angles(steps, read, file)
     measured = _measurements(steps, registers)
     if not measured:
         raise CircuitError(
@@ -154,7 +152,7 @@ def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
     )
 
 
-# --- what the program declares and measures ----------------------------------------------------------
+# --- declarations and measurements -------------------------------------------------------------------
 
 
 class Registers(NamedTuple):
@@ -170,7 +168,7 @@ class Registers(NamedTuple):
 
     @classmethod
     def of(cls, variables: list[dict[str, Any]]) -> Registers:
-        """The registers of a program's tree."""
+        """The registers in a program's semantic tree."""
         starts: dict[str, tuple[int, int]] = {}
         names: list[str] = []
         totals = {"Qubit": 0, "Bit": 0}
@@ -230,14 +228,14 @@ def _refuse_repeated_operands(
                 )
 
 
-def _refuse_what_is_no_rotation(steps: list[dict[str, Any]], read: Text, file: str) -> None:
+def _refuse_infinite_angles(steps: list[dict[str, Any]], read: Text, file: str) -> None:
     """Refuse angles that are not finite: QX's result would be meaningless."""
     for step, statement in enumerate(steps):
         gate = statement.get("GateInstruction", {}).get("gate")
         while isinstance(gate, dict):  # a modifier has a gate inside
             details = gate["Gate"]
             numbers = [float(value["value"]) for each in details["parameters"] for value in each.values()]
-            if what := _no_rotation(details["name"], numbers):
+            if what := _parameter_problem(details["name"], numbers):
                 raise CircuitError(
                     f"{_where(read, len(steps), step, file)}: {what}.",
                     hint="Check for roots or logarithms of negative numbers, and for numbers that are too large.",
@@ -245,7 +243,7 @@ def _refuse_what_is_no_rotation(steps: list[dict[str, Any]], read: Text, file: s
             gate = details["gate"]
 
 
-def _no_rotation(gate: str, numbers: list[float]) -> str:
+def _parameter_problem(gate: str, numbers: list[float]) -> str:
     """The problem with a gate's (or modifier's) parameters, or ""."""
     if not all(map(math.isfinite, numbers)):
         return f"a parameter of {gate} is not a finite number"
@@ -259,8 +257,8 @@ def _no_rotation(gate: str, numbers: list[float]) -> str:
 def _unsafe_resets(steps: list[dict[str, Any]], registers: Registers) -> list[tuple[int, int]]:
     """The resets (step, qubit) that may act on a superposed or entangled qubit.
 
-    QX 0.11 moves amplitudes together there, as if nothing had been lost: after H and CNOT, resetting one qubit
-    leaves the other in a superposition. Measuring the qubit first makes the reset what it should be.
+    QX 0.11 adds the amplitudes there: after H and CNOT, resetting one qubit leaves the other in a superposition.
+    Measuring the qubit first makes the reset correct.
     """
     unsafe: list[tuple[int, int]] = []
     touched: set[int] = set()

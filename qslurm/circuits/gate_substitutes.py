@@ -1,8 +1,7 @@
 """Lets libqasm 1.2 read gates that only QX knows: Z90, mZ90 and U.
 
-opensquirrel 0.9 pins libqasm 1.2.1, and QX brings a libqasm of its own, which knows them. What is executed is the
-program as it was written; only for the reading another gate stands in each one's place, with operands and parameters of
-the same kind.
+opensquirrel 0.9 pins libqasm 1.2.1; QX contains a newer libqasm. Only libqasm's analysis sees the program with
+substitutes, gates with the same kinds of operands and parameters. QX executes the original program.
 """
 
 from __future__ import annotations

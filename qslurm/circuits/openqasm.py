@@ -1,8 +1,7 @@
 """Translates OpenQASM 2 and 3 to cQASM 3.0 with Qiskit (the extra qslurm[qiskit]).
 
-This is done where a circuit is handed over (`qslurm run`, `qslurm submit`, `qi.execute_circuit`), by the user's own
-process: C2 needs no Qiskit, and an `include` reads nothing but what its author may read. Qiskit reads the program
-and rewrites its gates to those that cQASM has; here they only get their names there.
+The user's own process does that (`qslurm run`, `qslurm submit`, `qi.execute_circuit`): C2 needs no Qiskit, and an
+`include` reads only files that the user may read. Qiskit parses the program and decomposes its gates into cQASM's.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
 _GATES = {
-    # Qiskit's name: cQASM's, of the same matrix up to a phase of the whole
+    # Qiskit's name: cQASM's; the same matrix up to a global phase
     "id": "I",
     "h": "H",
     "x": "X",
@@ -61,7 +60,7 @@ _FEEDBACK = {
 def as_cqasm(text: str, file: str) -> str:
     """The circuit in cQASM: translated from OpenQASM, or unchanged.
 
-    What can't be translated is a CircuitError, with line and column where Qiskit tells them.
+    CircuitError if that is not possible, with line and column if Qiskit reports them.
     """
     found = _FIRST_WORD.match(text)
     if found is None:
@@ -86,9 +85,9 @@ def _is_infinite(circuit: QuantumCircuit) -> bool:
 
 
 def _where_infinite(text: str, version: str, file: str) -> str:
-    """The file and line of the first statement with such an angle.
+    """The file and line of the first statement with such a parameter.
 
-    Qiskit keeps no places. But each statement outside of braces ends a program, too, and that can be read.
+    Qiskit keeps no positions. So this reads the program up to each statement outside of braces, by bisection.
     """
     ends, depth = [], 0
     for match in _STATEMENT_END.finditer(text):
@@ -120,18 +119,16 @@ def _read(text: str, version: str, file: str) -> QuantumCircuit:
         from qiskit.exceptions import MissingOptionalLibraryError, QiskitError
     except ImportError as error:
         raise _missing(file) from error
-    complaints = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with redirect_stderr(complaints):  # where the grammar of OpenQASM 3 says the place of an error
+        with redirect_stderr(stderr):  # the parser of OpenQASM 3 prints positions of errors there
             return QuantumCircuit.from_qasm_str(text) if version == "2" else qasm3.loads(text)
     except MissingOptionalLibraryError as error:
         raise _missing(file) from error
     except QiskitError as error:
         raise _located(error.message, file) from error
-    except (
-        Exception
-    ) as error:  # what the reader of OpenQASM 3 does not cover ends in whatever its code stumbles over
-        if (found := _GRAMMAR.search(complaints.getvalue())) is not None:
+    except Exception as error:  # Qiskit's OpenQASM 3 importer raises any exception for unsupported programs
+        if (found := _GRAMMAR.search(stderr.getvalue())) is not None:
             raise _located(f"{found[1]},{found[2]}: {found[3]}", file) from error
         raise CircuitError(
             f"{file}: Qiskit cannot read this circuit: {error}.", hint="Simplify the circuit."

@@ -1,8 +1,8 @@
 """Normalizes a cQASM program's text and splits it into statements, before libqasm reads it.
 
-libqasm and QX are C++ libraries that end the process on some texts (seen with libqasm 1.6: an integer
-division by zero, an expression nested 100 000 deep) and write invalid JSON for others (characters outside
-ASCII, quotes in an `asm` block). What goes in here comes out with every character at its line and column.
+The C++ libraries libqasm and QX crash on some texts (libqasm 1.6: an integer division by zero, an expression nested
+100 000 deep) and write invalid JSON for others (characters outside ASCII, quotes in an `asm` block). Normalizing keeps
+lines and columns.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ class Statement:
 class Text:
     """A program that is safe to analyze, with its statements in order.
 
-    `risky` are the statements that may divide by zero or count to a huge number, as far as one can tell
-    without evaluating them.
+    `risky` are the statements that may divide by zero or have a huge index.
     """
 
     program: str
@@ -94,7 +93,7 @@ def read_text(text: str, file: str) -> Text:
         elif piece.startswith(("//", "/*")):
             piece = _without_foreign(piece)
         elif piece.startswith("'''"):
-            # Nothing here executes assembly of some hardware; its text only has to keep its place.
+            # Hardware assembly is not executed; blanks keep its lines and columns.
             piece = piece[:3] + re.sub(r"[^\n']", " ", piece[3:])
             code.append("''' '''")
             end = offset + len(piece)

@@ -108,9 +108,9 @@ def _slurmrestd(config: Config) -> Iterator[Finding]:
         answer = transport.send("GET", "/slurm/v0.0.39/ping")
     finally:
         transport.close()
-    verdict = classify(answer.status, answer.content_type, answer.body)
-    if verdict.kind == "broken":
-        raise error_for(verdict, "the ping")
+    response = classify(answer.status, answer.content_type, answer.body)
+    if response.kind == "broken":
+        raise error_for(response, "the ping")
     yield ok("slurmrestd", f"{config.c2.url} answers")
 
 

@@ -14,10 +14,7 @@ class DrainedNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_drained(text: str) -> list[DrainedNode]:
-    """Drained nodes from sinfo's output, one line for each partition.
-
-    What is not one is left out: nothing is done about it then.
-    """
+    """Drained nodes from sinfo's output, which has a line for each partition. Invalid lines are ignored."""
     found = {}
     for line in text.splitlines():
         name, _, rest = line.strip().removesuffix("|").partition("|")

@@ -1,7 +1,7 @@
 """A job as Slurm knows it, from squeue, slurmctld, slurmdbd, the job manager or the agent.
 
-It travels as an array without names, a tenth of slurmrestd's record. Fields may be added at the end, with a default:
-an older reader ignores them, a newer one does without.
+Encoded as an array without names, it has a tenth of the size of slurmrestd's record. Add fields at the end, with a
+default: older readers ignore them, and newer readers do not require them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from qslurm.payload.comment import Comment, marks_of, note_in
 from qslurm.slurm.states import OF_WAITING, by_signal, explain, is_final, outcome, with_exit_code, word
 
 NOT_KNOWN = -1
-"""A number for which 0 means something."""
+"""Stands for an unknown number, where 0 is a value."""
 
 PLATFORM_SAYS = "qslurm: "
 """Prefix of an admin comment, set only by C2: why its prolog cancelled the job."""
@@ -23,13 +23,12 @@ PLATFORM_SAYS = "qslurm: "
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One job, one task of an array, or the tasks of an array that wait and share a record.
 
-    The fields are as they travel; what they mean is said by the properties, which are None for what is not known.
-    Times are Unix seconds, 0 for one that is not known. `start` of a waiting job is slurmctld's guess, `end` of a
-    running one the time at which its limit will be reached. `status` is the batch script's wait status (256 x exit code
-    + signal, and 128 if it dumped core). `limit_minutes` is 0 without a limit, `array_job` 0 where there is no array;
-    `array_index` is one index, or "4-9%2" for the tasks that wait; `task` picks one of those. Of the jobs that wait
-    the one with the highest `priority` is next. `cancelled_by` is who cancelled it, as far as slurmdbd knows.
-    `eligible` is when it may start. `state` and `reason` are Slurm's own words.
+    The fields are compact; use the properties, which are None for unknown values. `state` and `reason` are Slurm's
+    names. Times are Unix seconds, 0 if unknown: `start` of a pending job is slurmctld's estimate, `end` of a running
+    one is when its limit is reached, `eligible` when it may start. `status` is the batch script's wait status (256 x
+    exit code + signal, plus 128 if it dumped core). `limit_minutes` and `array_job` are 0 without a limit or an array.
+    `array_index` is one index, or "4-9%2" for pending tasks, of which `task` selects one. The pending job with the
+    highest `priority` is next. `cancelled_by` is the user who cancelled it, if slurmdbd knows.
     """
 
     job_id: int
@@ -75,7 +74,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def why(self) -> str:
-        """The reason it is pending or ended so, as text; "" if there is none."""
+        """Why it is pending or has ended, as text; "" if there is no reason."""
         note = note_in(self.admin_comment)
         if self.is_final and note.startswith(PLATFORM_SAYS):
             return note.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
@@ -97,7 +96,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def expected_start_time(self) -> int | None:
-        """When slurmctld guesses that it will start, if it waits."""
+        """When slurmctld expects it to start, if it is pending."""
         return (self.start or None) if self.state == "PENDING" else None
 
     @property
@@ -107,7 +106,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def exit_code(self) -> int | None:
-        """The batch script's exit code, once it has ended by itself."""
+        """The batch script's exit code, if it was not killed."""
         return self.status >> 8 if self._has_status and not self.status & 0x7F else None
 
     @property
@@ -117,7 +116,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def core_dumped(self) -> bool:
-        """Whether the batch script has left its memory (24.11 and later don't tell)."""
+        """Whether the batch script dumped core (24.11 and later do not report it)."""
         return self.signal is not None and bool(self.status & 0x80)
 
     @property
@@ -131,7 +130,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def array_job_id(self) -> int | None:
-        """The id of the array that it is a task of."""
+        """The job id of its array."""
         return self.array_job or None
 
     @property
@@ -143,7 +142,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def array_tasks(self) -> str:
-        """The tasks that wait and share this record ("4-9%2")."""
+        """The pending tasks that share this record ("4-9%2")."""
         return "" if self.array_index.isdigit() else self.array_index
 
     @property
@@ -153,7 +152,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def array_or_job_id(self) -> int:
-        """The id that it was submitted under: that of its array, if it is a task of one."""
+        """The job id that its submission returned: that of its array, if it is an array task."""
         return self.array_job or self.job_id
 
     @property
@@ -188,6 +187,6 @@ _DOCUMENTED = (
 
 
 def facts_of(job: JobInfo) -> dict[str, object]:
-    """The job as docs/json.md has it: with names, and None for what is not known."""
+    """The job as in docs/json.md, with None for unknown values."""
     facts = {name: getattr(job, name) for name in _DOCUMENTED}
     return {**facts, "priority": None if job.priority == NOT_KNOWN else job.priority}

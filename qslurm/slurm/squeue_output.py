@@ -1,7 +1,7 @@
 """Parses squeue's listing of C2's jobs, in two parts: Slurm's fields, and fields that users wrote.
 
-A user can write anything into a job's name and comment, line ends included. So these come in columns of a fixed
-number of bytes, which nothing in them can leave; all other columns have a delimiter.
+A job's name and comment may contain anything, even line breaks. So these columns have a fixed number of bytes; all
+others have a delimiter.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from qslurm.errors import QslurmError
 from qslurm.slurm.job_info import JobInfo
 
-FACTS = (
+SLURM_COLUMNS = (
     *("JobID", "State", "Reason", "Partition", "UserName", "Account", "QOS", "SubmitTime", "StartTime", "EndTime"),
     *("exit_code", "RestartCnt", "TimeLimit", "ArrayJobID", "ArrayTaskID", "PriorityLong", "NodeList",
      "EligibleTime"),
 )  # fmt: skip
-WORDS = (("Name", 200), ("Comment", 1024), ("admin_comment", 1024))
+USER_COLUMNS = (("Name", 200), ("Comment", 1024), ("admin_comment", 1024))
 """Columns of user-written fields, and their bytes."""
 
-FACTS_FORMAT = ",".join(f"{name}:|" for name in FACTS)
-WORDS_FORMAT = ",".join(["JobID:|", *(f"{name}:{size}" for name, size in WORDS)])
+SLURM_FORMAT = ",".join(f"{name}:|" for name in SLURM_COLUMNS)
+USER_FORMAT = ",".join(["JobID:|", *(f"{name}:{size}" for name, size in USER_COLUMNS)])
 
-_WORDS = re.compile(rb"(\d+)\|" + b"".join(b"(.{%d})" % size for _, size in WORDS) + rb"\n", re.DOTALL)
-_NOTHING = (
+_USER_LINE = re.compile(
+    rb"(\d+)\|" + b"".join(b"(.{%d})" % size for _, size in USER_COLUMNS) + rb"\n", re.DOTALL
+)
+_NOT_SET = (
     "",
     "N/A",
     "n/a",
@@ -39,7 +41,7 @@ _NOTHING = (
 
 
 @dataclass(frozen=True)
-class Words:
+class UserFields:
     """The user-written fields of a job."""
 
     name: str = ""
@@ -47,7 +49,7 @@ class Words:
     admin_comment: str = ""
 
 
-NOTHING_WRITTEN = Words()
+NO_USER_FIELDS = UserFields()
 
 
 def lines_of(listing: bytes) -> dict[int, bytes]:
@@ -58,20 +60,20 @@ def lines_of(listing: bytes) -> dict[int, bytes]:
         raise QslurmError(f"Unexpected output of squeue: {listing[:200]!r}.") from error
 
 
-def words_of(listing: bytes) -> dict[int, Words]:
+def user_fields_of(listing: bytes) -> dict[int, UserFields]:
     """User-written fields by job id; QslurmError if columns are misplaced."""
     found, position = {}, 0
     while position < len(listing):
-        match = _WORDS.match(listing, position)
+        match = _USER_LINE.match(listing, position)
         if match is None:
             raise QslurmError(f"Unexpected output of squeue: {listing[position : position + 200]!r}.")
         job_id, *cells = match.groups()
-        found[int(job_id)] = Words(*(_text(cell) for cell in cells))
+        found[int(job_id)] = UserFields(*(_text(cell) for cell in cells))
         position = match.end()
     return found
 
 
-def job_of(line: bytes, words: Words = NOTHING_WRITTEN) -> JobInfo:
+def job_of(line: bytes, written: UserFields = NO_USER_FIELDS) -> JobInfo:
     """A job from its line and its user-written fields; QslurmError if invalid."""
     cells = line.decode(errors="replace").strip().removesuffix("|").split("|")
     try:
@@ -80,24 +82,24 @@ def job_of(line: bytes, words: Words = NOTHING_WRITTEN) -> JobInfo:
         return JobInfo(
             job_id=int(job_id),
             state=state,
-            reason=_said(reason),
+            reason=_if_set(reason),
             partition=partition,
             user=user,
-            account=_said(account),
-            qos=_said(qos),
+            account=_if_set(account),
+            qos=_if_set(qos),
             submit=_number(submit),
             start=_number(start),
             end=_number(end),
             status=_wait_status(status),
             restart_count=_number(restarts),
             limit_minutes=_minutes(limit),
-            array_job=_number(array_job) if _said(array_tasks) else 0,
-            array_index=_said(array_tasks),
+            array_job=_number(array_job) if _if_set(array_tasks) else 0,
+            array_index=_if_set(array_tasks),
             priority=_number(priority),
-            nodes=_said(nodes),
-            name=words.name,
-            comment=words.comment,
-            admin_comment=words.admin_comment,
+            nodes=_if_set(nodes),
+            name=written.name,
+            comment=written.comment,
+            admin_comment=written.admin_comment,
             eligible=_number(eligible),
         )
     except ValueError as error:
@@ -105,7 +107,7 @@ def job_of(line: bytes, words: Words = NOTHING_WRITTEN) -> JobInfo:
 
 
 def jobs_of(listing: bytes) -> dict[int, JobInfo]:
-    """Jobs by id, without what people wrote on them; a QslurmError for what is no list of jobs."""
+    """Jobs by id, without user-written fields; QslurmError if the output is invalid."""
     return {job_id: job_of(line) for job_id, line in lines_of(listing).items()}
 
 
@@ -114,8 +116,8 @@ def _text(cell: bytes) -> str:
     return "" if text == "(null)" else text
 
 
-def _said(text: str) -> str:
-    return "" if text in _NOTHING else text
+def _if_set(text: str) -> str:
+    return "" if text in _NOT_SET else text
 
 
 def _number(text: str) -> int:

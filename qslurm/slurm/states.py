@@ -51,7 +51,7 @@ STATES: dict[str, State] = {
     "DEADLINE": State("timed out", "timed_out"),
 }
 
-# What squeue prints for short, and people type for long (the same page); the last two are slurmctld's own (24.05).
+# squeue's short names (the same page); the last two are from slurmctld (24.05).
 CODES: dict[str, str] = {
     "PD": "PENDING",
     "CF": "CONFIGURING",
@@ -188,8 +188,8 @@ def word(name: str) -> str:
 
 
 RAISED_SIGNAL = re.compile(r"RaisedSignal:(\d+)(\(core\))?")
-"""How Slurm names a signal as the reason of an end (23.02 and later: "RaisedSignal:11(Segmentation_fault)"), and so do
-C2's hooks for an older one.
+"""The reason of a job that was killed by a signal (23.02 and later: "RaisedSignal:11(Segmentation_fault)"). C2's hooks
+set it for older versions.
 """
 
 
@@ -223,9 +223,7 @@ def is_reason(text: str) -> bool:
 
 
 def explain(reason: str) -> str:
-    """A pending reason in a sentence's worth of words; one the table lacks comes back as Slurm names it, ""
-    for none.
-    """
+    """A reason in words; Slurm's name if the table has none, "" if there is no reason."""
     if reason in ("", "None"):
         return ""
     if found := RAISED_SIGNAL.match(reason):
@@ -236,8 +234,7 @@ def explain(reason: str) -> str:
 def pick(names: object) -> str:
     """A record's state: a string up to v0.0.39, then a list of the state and flags.
 
-    A flag such as COMPLETING says more about now than the state beside it, so a job is not called over while
-    one of its names is not final.
+    A flag such as COMPLETING takes precedence, so that a job is not final while one of its names is not.
     """
     if isinstance(names, str):
         return names

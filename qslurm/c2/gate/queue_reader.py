@@ -6,7 +6,7 @@ from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.protocol.feed import Update
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.job_table import JobTable
-from qslurm.slurm.squeue_output import Words, job_of, lines_of, words_of
+from qslurm.slurm.squeue_output import UserFields, job_of, lines_of, user_fields_of
 
 
 class QueueReader:
@@ -25,7 +25,7 @@ class QueueReader:
             job_id: self._job(job_id, line) for job_id, line in lines.items() if before.get(job_id) != line
         }
         unread = [job for job in jobs.values() if self._must_read_words(job)]
-        words = words_of(self._slurm.words([job.job_id for job in unread])) if unread else {}
+        words = user_fields_of(self._slurm.words([job.job_id for job in unread])) if unread else {}
         for job in unread:
             if job.job_id in words:
                 jobs[job.job_id] = job_of(lines[job.job_id], words[job.job_id])
@@ -44,7 +44,7 @@ class QueueReader:
         known = self.table.job(job_id)
         if known is None:
             return job_of(line)
-        return job_of(line, Words(known.name, known.comment, known.admin_comment))
+        return job_of(line, UserFields(known.name, known.comment, known.admin_comment))
 
     def _must_read_words(self, job: JobInfo) -> bool:
         """Whether its user-written fields may have changed: a new job, a reused id, or cancelled with our reason."""

@@ -1,17 +1,17 @@
-"""Translates cQASM 1.0 to 3.0, so that programs of its time run here as they are.
+"""Translates cQASM 1.0 to 3.0.
 
-Bit i of the result is what was last measured of qubit i: the measurement register `b` of 1.0 has a bit for each
-qubit. What runs in parallel is written one after the other, which no result can tell (no qubit is used twice
-at the same time). Facts on gates are from the cQASM 1.x language reference; the angle of crk is 2 pi / 2^k, as
-in Quantum Inspire's knowledge base, cQASM 3.0 and QX (the reference's text has half of that).
+Bit i of the result is the last measurement of qubit i: the measurement register `b` of 1.0 has a bit for each qubit.
+Parallel instructions become a sequence, with the same result, because they use different qubits. Facts on gates are
+from the cQASM 1.x language reference; the angle of crk is 2 pi / 2^k, as in Quantum Inspire's knowledge base, cQASM 3.0
+and QX (the reference's text has half of that).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from qslurm.circuits.cqasm1.program import Instruction, Subcircuit, read_program
-from qslurm.circuits.cqasm1.tokens import Qubits, Words
+from qslurm.circuits.cqasm1.lexer import Lexer, Qubits
+from qslurm.circuits.cqasm1.parser import Instruction, Subcircuit, read_program
 from qslurm.circuits.text import MAX_CHARACTERS, as_number
 from qslurm.circuits.translation import Translation
 from qslurm.errors import CircuitError
@@ -21,7 +21,7 @@ _EXAMPLES = ("q[0]", "q[1]", "q[2]")
 _LARGEST_K = 62
 
 _GATES: dict[str, tuple[str, int, str]] = {
-    # name in 1.0: name in 3.0, qubits, what the number behind them is
+    # name in 1.0: name in 3.0, qubits, the parameter after them
     "i": ("I", 1, ""),
     "h": ("H", 1, ""),
     "x": ("X", 1, ""),
@@ -46,7 +46,7 @@ _GATES: dict[str, tuple[str, int, str]] = {
 }
 
 _STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
-    # how many qubits, and what to do with them; a measurement in another basis leaves the qubit in that basis
+    # the number of qubits, and the statements; a measurement in another basis leaves the qubit in that basis
     "prep": (1, ("reset {0}",)),
     "prep_z": (1, ("reset {0}",)),
     "prep_x": (1, ("reset {0}", "H {0}")),
@@ -75,21 +75,21 @@ _STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
 
 
 def translate(text: str, file: str) -> Translation:
-    """The same program in cQASM 3.0; what has no place there is a CircuitError with line and column."""
+    """The program in cQASM 3.0; CircuitError with line and column for what 3.0 does not have."""
     if len(text) > MAX_CHARACTERS:
         raise CircuitError(
             f"{file}: the circuit is {len(text)} characters long; the maximum is {MAX_CHARACTERS}."
         )
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    words = Words(text, file)
-    program = read_program(words)
+    lexer = Lexer(text, file)
+    program = read_program(lexer)
     lines = [("version 3.0", 0), (f"qubit[{program.qubits}] q", 0), (f"bit[{program.qubits}] b", 0)]
     room = MAX_CHARACTERS
     for subcircuit in program.subcircuits:
-        body = [step for each in subcircuit.instructions for step in _steps(each, words)]
+        body = [step for each in subcircuit.instructions for step in _steps(each, lexer)]
         room -= _size(body) * subcircuit.iterations
         if room < 0:
-            raise _too_long(subcircuit, words)
+            raise _too_long(subcircuit, lexer)
         lines += body * subcircuit.iterations
     if not any(each.name.startswith("measure") for part in program.subcircuits for each in part.instructions):
         raise CircuitError(
@@ -102,46 +102,46 @@ def _size(body: list[tuple[str, int]]) -> int:
     return sum(len(line) + 1 for line, _ in body)
 
 
-def _too_long(subcircuit: Subcircuit, words: Words) -> CircuitError:
+def _too_long(subcircuit: Subcircuit, lexer: Lexer) -> CircuitError:
     if subcircuit.iterations == 1:
         what = f"the circuit is longer than {MAX_CHARACTERS} characters in cQASM 3.0"
-        return words.error(subcircuit.at, what, "Split it into several circuits.")
+        return lexer.error(subcircuit.at, what, "Split it into several circuits.")
     what = f"{subcircuit.iterations} iterations make the circuit longer than {MAX_CHARACTERS} characters"
-    return words.error(subcircuit.at, what, "Use fewer iterations, or more shots.")
+    return lexer.error(subcircuit.at, what, "Use fewer iterations, or more shots.")
 
 
-def _steps(instruction: Instruction, words: Words) -> list[tuple[str, int]]:
-    """The statements of 3.0 that do what one instruction of 1.0 does, with where it stands."""
+def _steps(instruction: Instruction, lexer: Lexer) -> list[tuple[str, int]]:
+    """The statements of 3.0 for an instruction of 1.0, each with its offset."""
     name = instruction.name
     if name in _GATES:
-        steps = _gate(instruction, words)
+        steps = _gate(instruction, lexer)
     elif name in _STEPS:
         count, templates = _STEPS[name]
-        qubits = _qubits(instruction, count, words)
+        qubits = _qubits(instruction, count, lexer)
         bits = _operand("b", qubits[0])
         steps = [each.format(*(_operand("q", each) for each in qubits), b=bits) for each in templates]
-    elif name in _OTHERS:
-        steps = _OTHERS[name](instruction, words)
+    elif name in _OTHER_STEPS:
+        steps = _OTHER_STEPS[name](instruction, lexer)
     else:
-        known = ", ".join(sorted({*_GATES, *_STEPS, *_OTHERS}))
-        raise words.error(instruction.at, f"unknown instruction {name!r}", f"Available: {known}.")
+        known = ", ".join(sorted({*_GATES, *_STEPS, *_OTHER_STEPS}))
+        raise lexer.error(instruction.at, f"unknown instruction {name!r}", f"Available: {known}.")
     return [(step, instruction.at) for step in steps]
 
 
-def _gate(instruction: Instruction, words: Words) -> list[str]:
+def _gate(instruction: Instruction, lexer: Lexer) -> list[str]:
     name, count, parameter = _GATES[instruction.name]
-    qubits = ", ".join(_operand("q", each) for each in _qubits(instruction, count, words, parameter))
-    return [f"{name}{_parameter(instruction, parameter, words)} {qubits}"]
+    qubits = ", ".join(_operand("q", each) for each in _qubits(instruction, count, lexer, parameter))
+    return [f"{name}{_parameter(instruction, parameter, lexer)} {qubits}"]
 
 
-def _parameter(instruction: Instruction, parameter: str, words: Words) -> str:
+def _parameter(instruction: Instruction, parameter: str, lexer: Lexer) -> str:
     number = instruction.operands[-1] if parameter else None
     if parameter == _K and not (isinstance(number, int) and 0 <= number <= _LARGEST_K):
-        raise words.error(instruction.at, f"the k of crk must be an integer from 0 to {_LARGEST_K}")
+        raise lexer.error(instruction.at, f"the k of crk must be an integer from 0 to {_LARGEST_K}")
     return f"({as_number(number)})" if isinstance(number, int | float) else ""
 
 
-def _qubits(instruction: Instruction, count: int, words: Words, parameter: str = "") -> list[Qubits]:
+def _qubits(instruction: Instruction, count: int, lexer: Lexer, parameter: str = "") -> list[Qubits]:
     """The qubit operands, which have to be `count` equally long lists, followed by a number if there is a parameter."""
     operands = instruction.operands
     qubits = [each for each in operands[:count] if isinstance(each, Qubits)]
@@ -153,48 +153,48 @@ def _qubits(instruction: Instruction, count: int, words: Words, parameter: str =
         )
         example = ", ".join([*_EXAMPLES[:count], *(["2"] if parameter else [])])
         what = f"{instruction.name!r} takes {wanted}"
-        raise words.error(instruction.at, what, f"For example: {instruction.name} {example}.")
+        raise lexer.error(instruction.at, what, f"For example: {instruction.name} {example}.")
     if len({len(each.indices) for each in qubits}) > 1:
-        raise words.error(
+        raise lexer.error(
             instruction.at, f"{instruction.name!r} has operands with different numbers of qubits"
         )
     return qubits
 
 
-# --- what is no gate ---------------------------------------------------------------------------------
+# --- other instructions ------------------------------------------------------------------------------
 
 
-def _measure_all(instruction: Instruction, words: Words) -> list[str]:
-    _no_operands(instruction, words)
+def _measure_all(instruction: Instruction, lexer: Lexer) -> list[str]:
+    _no_operands(instruction, lexer)
     return ["b = measure q"]
 
 
-def _wait(instruction: Instruction, words: Words) -> list[str]:
+def _wait(instruction: Instruction, lexer: Lexer) -> list[str]:
     """`wait qubits, cycles`; `wait cycles` and `skip cycles` hold everything."""
     *qubits, cycles = instruction.operands or (None,)
     if not isinstance(cycles, int) or not 0 <= cycles < 2**31 or len(qubits) > 1:
-        raise words.error(instruction.at, f"{instruction.name!r} takes an integer number of cycles")
+        raise lexer.error(instruction.at, f"{instruction.name!r} takes an integer number of cycles")
     if not qubits:
         return ["barrier q", f"wait({cycles}) q"]
     if not isinstance(qubits[0], Qubits) or instruction.name == "skip":
-        raise words.error(
+        raise lexer.error(
             instruction.at, f"invalid operands of {instruction.name!r}", "For example: wait q[0], 10."
         )
     return [f"wait({cycles}) {_operand('q', qubits[0])}"]
 
 
-def _barrier(instruction: Instruction, words: Words) -> list[str]:
+def _barrier(instruction: Instruction, lexer: Lexer) -> list[str]:
     if not instruction.operands:
         return ["barrier q"]
-    return [f"barrier {_operand('q', each)}" for each in _qubits(instruction, 1, words)]
+    return [f"barrier {_operand('q', each)}" for each in _qubits(instruction, 1, lexer)]
 
 
-def _no_operands(instruction: Instruction, words: Words) -> None:
+def _no_operands(instruction: Instruction, lexer: Lexer) -> None:
     if instruction.operands:
-        raise words.error(instruction.at, f"{instruction.name!r} takes no operands")
+        raise lexer.error(instruction.at, f"{instruction.name!r} takes no operands")
 
 
-_OTHERS: dict[str, Callable[[Instruction, Words], list[str]]] = {
+_OTHER_STEPS: dict[str, Callable[[Instruction, Lexer], list[str]]] = {
     "measure_all": _measure_all,
     "wait": _wait,
     "skip": _wait,
@@ -202,7 +202,7 @@ _OTHERS: dict[str, Callable[[Instruction, Words], list[str]]] = {
 }
 
 
-# --- how 3.0 writes it -------------------------------------------------------------------------------
+# --- operands ----------------------------------------------------------------------------------------
 
 
 def _operand(register: str, qubits: Qubits) -> str:

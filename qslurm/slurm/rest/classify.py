@@ -1,7 +1,7 @@
 """Classifies responses of slurmrestd: a function of status, type and body, and its tables.
 
-slurmrestd's HTTP status says little: a job can be accepted with status 500, and a refused token look like a
-broken database. So the body decides, and within it a job id before everything else.
+slurmrestd's HTTP status is not reliable: it accepts jobs with status 500, and reports a refused token as a database
+error. So the body decides, and in it a job id first.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ Kind = Literal[
     "no_such_path",  # slurmrestd has no such URL: not this API version, or no such plugin
     "unknown_job",
     "token",  # refused
-    "token_or_silence",  # slurmctld answered with nothing: a refused token, or it is dead
-    "token_or_cut",  # slurmctld hung up: a refused token, or it died halfway
-    "token_or_lost",  # slurmctld's answer was none: a refused token, or it came too late
-    "token_or_accounting",  # slurmrestd came no further than slurmdbd: a refused token, or slurmdbd is away
+    "token_or_silence",  # no answer from slurmctld: a refused token, or it is down
+    "token_or_cut",  # slurmctld closed the connection: a refused token, or it crashed
+    "token_or_lost",  # no valid answer: a refused token, or slurmctld was too late
+    "token_or_accounting",  # slurmdbd failed: a refused token, or it is down
     "permission",
     "already_over",  # to cancel a job that has ended
     "duplicate",
     "refused",
     "no_controller",  # slurmctld was never reached
-    "no_accounting",  # slurmdbd was never reached, or refused the token without saying so
-    "lost",  # sent on to slurmctld, and no answer came: it may have acted
-    "broken",  # an answer, but not one slurmrestd gives
+    "no_accounting",  # slurmdbd was never reached, or refused the token
+    "lost",  # sent to slurmctld, without an answer: it may have acted
+    "broken",  # not a response of slurmrestd
 ]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClassifiedResponse:
     """A classified response. `number` and `words` are Slurm's error; `body` is the JSON document, if any."""
 
     kind: Kind
@@ -46,7 +46,7 @@ class Verdict:
 # Slurm's error numbers (slurm_errno.h) that say something other than "refused"; those are in `refusals.HINTS`.
 # Recorded with 23.02.8, 24.11.5 and 26.05.5, seen on 22.05.8.
 KINDS: dict[int, Kind] = {
-    # errno(3), which slurmrestd passes on as it is; seen: 104, from a slurmctld that was killed in that moment
+    # errno(3), passed on by slurmrestd; seen: 104, when slurmctld was killed
     4: "lost",  # EINTR
     11: "lost",  # EAGAIN
     12: "lost",  # ENOMEM
@@ -83,8 +83,8 @@ KINDS: dict[int, Kind] = {
     9003: "unknown_job",  # slurmdbd's "nothing found" on 22.05; 23.02 gives an empty list
 }
 
-# When an answer carries several errors, the one that explains the others comes first. 23.02 says 7000 beside all that
-# it says while slurmdbd is away, and takes jobs and refuses them all the same: so what else is said counts.
+# The most significant of several errors counts. While slurmdbd is down, 23.02 adds 7000 to every response, also when it
+# accepts or refuses a job: so any other error counts more.
 _RANK: tuple[Kind, ...] = (
     "token",
     "token_or_cut",
@@ -101,29 +101,29 @@ _RANK: tuple[Kind, ...] = (
     "token_or_accounting",
 )
 
-# By number and where it was said: the same number means something else elsewhere.
+# By number and source: the same number means something else elsewhere.
 KINDS_AT: dict[tuple[int, str], Kind] = {
-    (1, "slurm_kill_jobs()"): "no_controller",  # 24.11, 26.05: EPERM, when there is no slurmctld to tell
-    (2010, "slurm_update_job2()"): "permission",  # of a submission it is about user_id
+    (1, "slurm_kill_jobs()"): "no_controller",  # 24.11, 26.05: EPERM, when slurmctld is down
+    (2010, "slurm_update_job2()"): "permission",  # in a submission it is about user_id
     (2010, "_parse_job_list"): "permission",  # the same on 22.05
 }
 
-# By number and description: what slurmrestd itself says of its way to slurmdbd.
+# By number and description: slurmrestd's own errors about slurmdbd.
 KINDS_AS: dict[tuple[int, str], Kind] = {
     (
         7000,
         "Failed to open slurmdbd connection",
-    ): "no_accounting",  # 24.11; 26.05 says it of a refused token, too
+    ): "no_accounting",  # 24.11; on 26.05 also a refused token
     (7000, "Failed to open slurmdbd connection, authentication error"): "token",  # 24.11
 }
 
 _OF_SLURMDBD = "slurmdb_"
 """Prefix of the source of slurmdbd's errors, which concern neither slurmctld nor changes."""
 
-_ON_THE_WAY: tuple[Kind, ...] = (
+_NO_ANSWER: tuple[Kind, ...] = (
     *("no_controller", "lost", "token_or_cut", "token_or_lost", "token_or_silence"),
 )
-"""Errors that mean a daemon is unreachable."""
+"""Kinds that mean that a daemon is unreachable."""
 
 _UNREADABLE = ("Unable to parse", "Failure during parsing", "Requested REST method")
 """Prefixes of slurmrestd's plain-text errors about unintelligible requests."""
@@ -135,62 +135,64 @@ _NON_ZERO = "Job submission resulted in non-zero return code: "
 """Prefix of a warning of 24.11 and 26.05 that only repeats the next one."""
 
 
-def classify(status: int, content_type: str, body: bytes) -> Verdict:
+def classify(status: int, content_type: str, body: bytes) -> ClassifiedResponse:
     """Classify a response by HTTP status, Content-Type and body."""
     if status in (401, 511):
-        return Verdict("token", words=_first_line(body))
+        return ClassifiedResponse("token", words=_first_line(body))
     if content_type.partition(";")[0].strip() != "application/json":
         return _without_json(status, body)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):  # covers what is not UTF-8 as well
-        return Verdict("broken", words="a truncated JSON document" if body else "an empty answer")
+        return ClassifiedResponse("broken", words="a truncated JSON document" if body else "an empty answer")
     if not isinstance(document, dict):
-        return Verdict("broken", words="an unexpected JSON document")
+        return ClassifiedResponse("broken", words="an unexpected JSON document")
     return _with_json(status, document)
 
 
-def _without_json(status: int, body: bytes) -> Verdict:
+def _without_json(status: int, body: bytes) -> ClassifiedResponse:
     text = _first_line(body)
-    # slurmrestd's own words differ by version, and a proxy before it has others; what is about a job is JSON
+    # not about a job: slurmrestd's texts differ by version, and a proxy may have answered
     if status in (404, 410):
-        return Verdict("no_such_path", words=text)
+        return ClassifiedResponse("no_such_path", words=text)
     if status in (400, 405) and text.startswith(_UNREADABLE):
-        return Verdict("refused", number=status, words=text)
+        return ClassifiedResponse("refused", number=status, words=text)
     if 300 <= status < 400:
-        return Verdict("broken", words=f"a redirect (HTTP {status})")
+        return ClassifiedResponse("broken", words=f"a redirect (HTTP {status})")
     if status in GATEWAYS:
-        return Verdict("broken", number=status, words=f"HTTP {status}")
-    return Verdict(
+        return ClassifiedResponse("broken", number=status, words=f"HTTP {status}")
+    return ClassifiedResponse(
         "broken", words=f"HTTP {status} and {text!r}" if text else f"HTTP {status} and nothing else"
     )
 
 
-def _with_json(status: int, document: dict[str, Any]) -> Verdict:
-    errors = [*_entries(document, "errors"), *_told_by_job(document)]
+def _with_json(status: int, document: dict[str, Any]) -> ClassifiedResponse:
+    errors = [*_entries(document, "errors"), *_errors_in_status(document)]
     notes = _notes(document)
     job_id = document.get("job_id")
     if type(job_id) is int and job_id > 0:
-        details = tuple(_told_beside(entry) for entry in errors)
-        return Verdict("accepted", job_id=job_id, warnings=details + notes, body=document)
+        details = tuple(_as_warning(entry) for entry in errors)
+        return ClassifiedResponse("accepted", job_id=job_id, warnings=details + notes, body=document)
     real = [entry for entry in errors if _number(entry) != 0 or _words(entry)]
     if not real and status < 400:
-        return Verdict("ok", warnings=notes, body=document)
+        return ClassifiedResponse("ok", warnings=notes, body=document)
     if not real:
-        return Verdict("broken", words=f"HTTP {status} without an error", body=document)
+        return ClassifiedResponse("broken", words=f"HTTP {status} without an error", body=document)
     if _pinged_up(document):  # 7000 beside a slurmctld that answers: only the accounting is out of reach
-        return Verdict("ok", warnings=tuple(_words(entry) for entry in real) + notes, body=document)
+        return ClassifiedResponse(
+            "ok", warnings=tuple(_words(entry) for entry in real) + notes, body=document
+        )
     worst = min(real, key=lambda entry: _RANK.index(_kind(entry)))
     numbers = [
         _number(entry) for entry in (worst, *real) if _number(entry) > 0 and _kind(entry) == _kind(worst)
     ]
     number = numbers[0] if numbers else _number(worst)
-    return Verdict(_kind(worst), number, _sentence(worst, real), warnings=notes, body=document)
+    return ClassifiedResponse(_kind(worst), number, _sentence(worst, real), warnings=notes, body=document)
 
 
-def _told_beside(entry: dict[str, Any]) -> str:
-    """Whether an error is harmless."""
-    if _kind(entry) in ("no_accounting", "token_or_accounting"):  # the token was good enough for slurmctld
+def _as_warning(entry: dict[str, Any]) -> str:
+    """An error beside a job id, as a warning."""
+    if _kind(entry) in ("no_accounting", "token_or_accounting"):  # slurmctld has accepted the token
         return "C2's accounting (slurmdbd) is down."
     return f"{_words(entry)} (Slurm error {_number(entry)})"
 
@@ -201,7 +203,7 @@ def _notes(document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(note for note in words if note))
 
 
-def _told_by_job(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _errors_in_status(document: dict[str, Any]) -> list[dict[str, Any]]:
     """From v0.0.42, errors of a cancellation are in `status`, with HTTP 200."""
     numbers = (entry.get("error") for entry in _entries(document, "status"))
     return [
@@ -224,17 +226,17 @@ def _number(entry: dict[str, Any]) -> int:
 
 def _kind(entry: dict[str, Any]) -> Kind:
     number, source = _number(entry), str(entry.get("source", ""))
-    # -1 is also what 22.05 says beside a field it can't read; only without any other words is it silence
+    # 22.05 also returns -1 for a field that it cannot parse; only without a description is it no answer
     if number == -1 and entry.get("error") != "Unspecified error":
         return "refused"
     if number == -1 and (source == "slurm_process_option_data" or source.startswith("#/")):
-        return "refused"  # a field of the request ("#/job/cpu_frequency/", 24.11), which was not sent on
+        return "refused"  # a field of the request ("#/job/cpu_frequency/", 24.11); slurmctld was not asked
     kind = (
         KINDS_AS.get((number, str(entry.get("description", ""))))
         or KINDS_AT.get((number, source))
         or KINDS.get(number, "refused")
     )
-    return "no_accounting" if kind in _ON_THE_WAY and source.startswith(_OF_SLURMDBD) else kind
+    return "no_accounting" if kind in _NO_ANSWER and source.startswith(_OF_SLURMDBD) else kind
 
 
 def _words(entry: dict[str, Any]) -> str:

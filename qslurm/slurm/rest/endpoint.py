@@ -1,4 +1,4 @@
-"""Where a service of C2's is and how it is reached: all that a connection to it needs to know."""
+"""The address, credentials and TLS settings of a service on C2."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from qslurm.tokens.secret import Secret
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An HTTP service of C2's, slurmrestd or the job manager, and as whom it is asked.
+    """An HTTP service of C2: slurmrestd or the job manager.
 
-    `url` is `https://host:port`, `token` the center's JWT, which appears in no text, `user` the center's Slurm user on
-    C2 (slurmrestd alone wants it). An answer must begin within `timeout_s`: slurmrestd gives up on its slurmctld after
-    10 s, so less than that turns answers into doubts. The server is trusted by the certificate authority in `ca_file`
-    (else those that requests brings), by the one key in `pinned_key`, or by both. `proxy` is the URL of an HTTP proxy.
-    Proxies and `.netrc` of the environment are ignored: a token goes where the configuration says.
+    `url` is `https://host:port`, `token` the center's JWT, `user` the center's Slurm user on C2 (for slurmrestd only).
+    A response must begin within `timeout_s`; keep that above 10 s, slurmrestd's time-out for slurmctld. The server is
+    verified by the certificate authorities in `ca_file` (default: those of requests), by the keys in `pinned_key`, or
+    by both. `proxy` is the URL of an HTTP proxy; proxies and `.netrc` of the environment are ignored.
     """
 
     url: str

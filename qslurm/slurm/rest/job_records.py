@@ -1,4 +1,4 @@
-"""A job as C2 sees it, read from slurmctld's record or slurmdbd's."""
+"""Reads a job from a record of slurmctld or slurmdbd."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def from_slurmdbd(record: Record) -> JobInfo:
     state = pick(found_state.get("current"))
     array = _object(record.get("array"))
     status = _wait_status(record.get("exit_code")) if is_final(state) else NOT_KNOWN
-    if status == 0 and state != "COMPLETED":  # said of every job that left by itself (22.05, 23.02)
+    if status == 0 and state != "COMPLETED":  # 22.05 and 23.02 report 0 for every exit code
         status = NOT_KNOWN
     return JobInfo(
         job_id=number(record["job_id"]) or 0,
@@ -80,7 +80,7 @@ def from_slurmdbd(record: Record) -> JobInfo:
 
 
 def partition_state(record: Record) -> tuple[str, str]:
-    """A partition's name and state; v0.0.39 says none, from v0.0.40 it is a list, one level deeper."""
+    """A partition's name and state. v0.0.39 has no state; from v0.0.40 it is a list, one level deeper."""
     state = record.get("state") or _object(record.get("partition")).get("state")
     return text(record.get("name")), text(
         state[0] if isinstance(state, list) and state else state
@@ -88,14 +88,14 @@ def partition_state(record: Record) -> tuple[str, str]:
 
 
 def text(value: object) -> str:
-    """A text that may be missing."""
+    """A text; "" if missing."""
     return value if isinstance(value, str) else ""
 
 
 def number(value: object) -> int | None:
-    """A number that may be missing, unset or infinite (None), plain or as {set, infinite, number}.
+    """A number, plain or as {set, infinite, number}; None if missing, unset or infinite.
 
-    Plain, one that is unset or infinite is Slurm's NO_VAL or INFINITE: 23.02 says so of a start that never was.
+    A plain one that is unset or infinite is Slurm's NO_VAL or INFINITE, such as the start of a job that never started.
     """
     if isinstance(value, dict):
         if not value.get("set") or value.get("infinite"):
@@ -115,7 +115,7 @@ def _or_not_known(value: int | None) -> int:
 
 
 def _array_index(task: object, waiting: object) -> str:
-    """One task's index, or those that wait and share the record."""
+    """One task's index, or those of the pending tasks that share the record."""
     index = number(task)
     return text(waiting) if index is None else str(index)
 

@@ -1,7 +1,7 @@
 """Pinned public keys, as in curl's --pinnedpubkey: `sha256//BASE64`, separated by `;`.
 
-The pin is the SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 7469, 2.4), so it stays when the certificate is
-renewed for the same key. Light: it runs where there is no `cryptography`.
+The pin is the SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 7469, 2.4), which does not change when the
+certificate is renewed for the same key. Centers need no `cryptography` for it.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def check_pin(certificate: bytes | None, pins: frozenset[bytes]) -> None:
 def public_key_info(certificate: bytes) -> bytes:
     """A certificate's SubjectPublicKeyInfo (both DER); ssl.SSLError if it is no certificate (RFC 5280, 4.1)."""
     try:
-        whole, _ = _inside(certificate, 0)
-        at, end = _inside(certificate, whole)  # of what is signed
+        whole, _ = _content_of(certificate, 0)
+        at, end = _content_of(certificate, whole)  # of what is signed
         if certificate[at] == _VERSION:
-            at = _behind(certificate, at)
+            at = _after(certificate, at)
         for _ in ("serial number", "signature", "issuer", "validity", "subject"):
-            at = _behind(certificate, at)
-        after = _behind(certificate, at)
+            at = _after(certificate, at)
+        after = _after(certificate, at)
         info = certificate[at:after]
     except (IndexError, ValueError) as error:
         raise ssl.SSLError("cannot read the server's certificate") from error
@@ -71,7 +71,7 @@ def public_key_info(certificate: bytes) -> bytes:
     return info
 
 
-def _inside(data: bytes, at: int) -> tuple[int, int]:
+def _content_of(data: bytes, at: int) -> tuple[int, int]:
     """Start and end of the content of the DER element at `at`."""
     first = data[at + 1]
     if first < 0x80:
@@ -84,5 +84,5 @@ def _inside(data: bytes, at: int) -> tuple[int, int]:
     return begin, begin + length
 
 
-def _behind(data: bytes, at: int) -> int:
-    return _inside(data, at)[1]
+def _after(data: bytes, at: int) -> int:
+    return _content_of(data, at)[1]

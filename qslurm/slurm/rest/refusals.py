@@ -1,4 +1,4 @@
-"""Maps verdicts to errors with their hints."""
+"""Maps responses to errors with their hints."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from qslurm.errors import (
     UnknownJobError,
     UnreachableError,
 )
-from qslurm.slurm.rest.classify import GATEWAYS, Verdict
+from qslurm.slurm.rest.classify import GATEWAYS, ClassifiedResponse
 
 _TOO_MUCH = "Ask for less, or ask C2's operators what the partition allows."
 
-# By Slurm's error number (slurm_errno.h). Which partition, account or field it is, is known to the caller.
+# By Slurm's error number (slurm_errno.h).
 HINTS: dict[int, str] = {
     1: "Remove user_id and group_id: a job runs as the token's user.",
     2000: "Ask C2's operators which backends your center may use; the partition of a backend is p_<backend>.",
@@ -59,7 +59,7 @@ _AGAIN = "Try again later; if it persists, tell C2's operators."
 _LOOK_FIRST = "The job may have been accepted. Check `qslurm queue` before you submit it again."
 
 
-# The kinds whose sentence is always the same.
+# The kinds with a fixed message.
 _ALWAYS: dict[str, tuple[type[QslurmError], str, str]] = {
     "token": (TokenError, "C2 refused the token.", _TOKEN_HINT),
     "token_or_silence": (UnreachableError, "C2's slurmrestd got no answer from its slurmctld.", _AGAIN),
@@ -81,24 +81,24 @@ _ALWAYS: dict[str, tuple[type[QslurmError], str, str]] = {
     ),
 }
 
-_LEAVES_OPEN = ("token_or_silence", "token_or_accounting", "no_accounting")
+_MAY_HAVE_ACTED = ("token_or_silence", "token_or_accounting", "no_accounting")
 """Kinds after which the request may have taken effect."""
 
 
-def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> QslurmError:
-    """The error of a verdict; `what` is the object of the request, such as "job 42".
+def error_for(response: ClassifiedResponse, what: str, *, submitting: bool = False) -> QslurmError:
+    """The error of a response; `what` is the object of the request, such as "job 42".
 
-    What may be a refused token or a silence counts as a silence: who refuses a token says so when asked (see
-    `Conversation.explained`). While submitting, whatever leaves open if the job exists is an UncertainError.
+    What may be a refused token or a daemon that is down counts as the latter (see `VersionNegotiation.to_error`). When
+    `submitting`, it is an UncertainError if the job may exist.
     """
-    number = f" (Slurm error {verdict.number})" if verdict.number > 0 else ""
-    words = verdict.words.rstrip(".")
-    if verdict.kind in _ALWAYS:
-        error, sentence, hint = _ALWAYS[verdict.kind]
-        if submitting and verdict.kind in _LEAVES_OPEN:
+    number = f" (Slurm error {response.number})" if response.number > 0 else ""
+    words = response.words.rstrip(".")
+    if response.kind in _ALWAYS:
+        error, sentence, hint = _ALWAYS[response.kind]
+        if submitting and response.kind in _MAY_HAVE_ACTED:
             return UncertainError(sentence, hint=_LOOK_FIRST)
         return error(sentence, hint=hint)
-    match verdict.kind:
+    match response.kind:
         case "permission":
             return PermissionDeniedError(
                 f"C2 denies this user access to {what}: {words}{number}.",
@@ -116,7 +116,7 @@ def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> Qslur
                 else UnreachableError(sentence, hint=_AGAIN)
             )
         case "broken":
-            away = verdict.number in GATEWAYS
+            away = response.number in GATEWAYS
             sentence = f"The response is not slurmrestd's: {words}."
             if away:
                 sentence = f"C2's slurmrestd is down; the proxy in front of it answered: {words}."
@@ -126,17 +126,19 @@ def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> Qslur
                 return UnreachableError(sentence, hint=_AGAIN)
             return UnreachableError(sentence, hint="Check that the URL is slurmrestd's.")
         case "ok" | "accepted":
-            return _without_job_id(verdict, what)
+            return _without_job_id(response, what)
         case _:
-            refusal = RefusedError(f"C2 refused {what}: {words}{number}.", hint=HINTS.get(verdict.number, ""))
-            refusal.slurm_error = max(verdict.number, 0)
+            refusal = RefusedError(
+                f"C2 refused {what}: {words}{number}.", hint=HINTS.get(response.number, "")
+            )
+            refusal.slurm_error = max(response.number, 0)
             return refusal
 
 
-def _without_job_id(verdict: Verdict, what: str) -> QslurmError:
+def _without_job_id(response: ClassifiedResponse, what: str) -> QslurmError:
     """A successful response without a job id, as 23.02 sends for a field of the wrong type."""
-    if verdict.warnings:
+    if response.warnings:
         return RefusedError(
-            f"C2 did not accept {what}: {'; '.join(verdict.warnings)}.", hint="Correct that field."
+            f"C2 did not accept {what}: {'; '.join(response.warnings)}.", hint="Correct that field."
         )
     return UncertainError("C2 answered without a job id.", hint=_LOOK_FIRST)

@@ -17,7 +17,7 @@ HEAD = "version 3.0\nqubit[2] q\nbit[2] b\n"
 def older(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program is read as by libqasm 1.2; with a newer one installed this changes nothing that can be seen."""
     monkeypatch.setattr(gate_substitutes, "are_needed", lambda: True)
-    check_circuit.__globals__["_remembered_facts"].cache_clear()
+    check_circuit.__globals__["_cached_facts"].cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from qslurm.errors import QslurmError
 from qslurm.protocol.job_changes import PartitionLoad
 from qslurm.protocol.partition_queue import partition_loads, queue_positions
 from qslurm.slurm.job_info import JobInfo, facts_of
-from qslurm.slurm.squeue_output import WORDS, Words, job_of, lines_of, words_of
+from qslurm.slurm.squeue_output import USER_COLUMNS, UserFields, job_of, lines_of, user_fields_of
 
 # Printed by Slurm 22.05.8.
 LISTING = b"""\
@@ -23,12 +23,12 @@ LISTING = b"""\
 
 def row(job_id: int, **facts: object) -> JobInfo:
     line = next(line for at, line in lines_of(LISTING).items() if at == job_id)
-    return job_of(line, Words(**facts))  # type: ignore[arg-type]
+    return job_of(line, UserFields(**facts))  # type: ignore[arg-type]
 
 
 def wide(*texts: str) -> bytes:
     """The columns of one job as squeue prints them: so many bytes each, whatever is in them."""
-    cells = zip(texts, (size for _, size in WORDS), strict=True)
+    cells = zip(texts, (size for _, size in USER_COLUMNS), strict=True)
     return b"".join(text.encode()[:size].ljust(size) for text, size in cells)
 
 
@@ -96,15 +96,15 @@ def test_an_older_center_reads_what_a_newer_c2_sends_and_a_newer_one_what_an_old
 )
 def test_no_name_makes_a_job_or_changes_another(name: str) -> None:
     printed = b"7|" + wide(name, "qslurm key=k", "(null)") + b"\n8|" + wide("bell", "c", "qslurm: no") + b"\n"
-    found = words_of(printed)
+    found = user_fields_of(printed)
     assert list(found) == [7, 8]
     assert found[7].comment == "qslurm key=k"
-    assert found[8] == Words("bell", "c", "qslurm: no")
+    assert found[8] == UserFields("bell", "c", "qslurm: no")
 
 
 @given(st.binary(max_size=300))
 def test_what_is_no_listing_is_a_qslurm_error(printed: bytes) -> None:
-    for read in (lines_of, words_of, lambda data: job_of(data, Words())):
+    for read in (lines_of, user_fields_of, lambda data: job_of(data, UserFields())):
         try:
             read(printed)
         except QslurmError as error:

@@ -1,8 +1,7 @@
 """One adapter per API version of slurmrestd, newest first.
 
-The canonical payload is that of v0.0.39, so an older version is reached by a chain of steps downwards (39 ->
-38), a newer one by a chain upwards (39 -> 40 -> … -> 45). To add a version: write its module, put it into
-`ADAPTERS`.
+The canonical payload is that of v0.0.39. An older version is a chain of steps downwards (39 -> 38), a newer one a chain
+upwards (39 -> 40 -> … -> 45). To add a version, write its module and add it to `_STEPS`.
 """
 
 from __future__ import annotations

@@ -16,15 +16,15 @@ Record = dict[str, Any]
 class Adapter:
     """The differences of an API version of slurmrestd from the canonical form.
 
-    `payload` turns a canonical payload into what this version takes (InvalidInputError for what it can't
-    say), `change` the fields of an update; `job` and `accounted` read a record of slurmctld's and of slurmdbd's.
-    `search` is the query that narrows slurmdbd's jobs to a user's, or to those since a time (Unix seconds), as far
-    as the version can. With `cancels_in_silence` the answer to a cancellation is the same whether the job was there or
-    not; with `names_refused_tokens` a refused token is never mistaken for a daemon that is away.
+    `payload` converts a canonical payload (InvalidInputError for fields that the version lacks), `change` the fields of
+    an update; `job` and `accounted` read a record of slurmctld and of slurmdbd. `search` is the query for slurmdbd's
+    jobs of a user since a time (Unix seconds), as narrow as the version allows. With `cancels_in_silence` the response
+    to a cancellation does not show whether the job existed; with `names_refused_tokens` a refused token differs from a
+    daemon that is down.
 
-    `beside` is the version of the same server that is asked for what this one can't: the states of partitions
-    (without `has_partition_states`), to cancel one task of an array (without `cancels_tasks`), and all but
-    submissions while slurmdbd is away.
+    `fallback_version` is another version of the same server, for what this one lacks: the states of partitions (without
+    `has_partition_states`), cancelling one array task (without `cancels_tasks`), and everything but submissions while
+    slurmdbd is down.
     """
 
     version: str
@@ -35,7 +35,7 @@ class Adapter:
     cancels_in_silence: bool = False
     names_refused_tokens: bool = False
     change: Callable[[Payload], Payload] = dict
-    beside: str = ""
+    fallback_version: str = ""
     has_partition_states: bool = True
     cancels_tasks: bool = True
 

@@ -4,7 +4,7 @@ Differences to v0.0.39, and what is done with each (seen on Slurm 22.05.8):
 
 - `environment` is an object; a list is refused (400). Turned into an object; of a name given twice the last
   counts.
-- `script` stands beside the job only ("Unknown key"). Moved there.
+- `script` is allowed beside the job only ("Unknown key"). Moved there.
 - `time_limit`, `time_minimum`, `priority` are plain numbers; an object is refused (9202). Turned into
   numbers. An infinite time limit is "UNLIMITED"; an unset one is left out.
 - `begin_time` and `deadline` are texts that sbatch reads; Unix seconds are refused (2054). Turned into
@@ -13,16 +13,14 @@ Differences to v0.0.39, and what is done with each (seen on Slurm 22.05.8):
   lower-case where the server wants it.
 - `kill_warning_signal`, `_delay` and `_flags` are one field, `signal` ("B:TERM@60").
 - `maximum_nodes` is the second half of `nodes`, `minimum_nodes` its first.
-- `argv` given as a list, and `batch_features` of any value, make slurmrestd 22.05.8 end with a segmentation fault.
-  Never sent: it would end for all centers, and again each time that the submission is tried. (2300 jobs with strange
-  values, each field of `FIELDS` on its own, found no other.)
-- Any other key it does not know is refused (9001), a "disabled" one (1): `FIELDS` lists what it takes, and
-  the rest is an InvalidInputError before anything is sent, because leaving it out would run another job than
-  was asked for.
+- `argv` as a list, and `batch_features` with any value, crash slurmrestd 22.05.8. Never sent. (2300 jobs with unusual
+  values, in each field of `FIELDS`, found no other crash.)
+- An unknown key is refused (9001), a "disabled" one too (1). `FIELDS` has the allowed ones; any other is an
+  InvalidInputError before anything is sent, because without it the job would be a different one.
 - Jobs: limits and exit codes are plain numbers, an unset one is null. One reader serves both versions.
-- Accounting: `users=` is refused (9000), so a search goes by time; an unknown job is error 9003, status 200.
-- Errors carry `error_code` for submissions, `errno` for partitions, `error_number` elsewhere. `verdict.py` reads them.
-- Only slurmdbd's paths need slurmdbd: 7000 with "Failed connecting to slurmdbd" while it, or its database, is away.
+- Accounting: `users=` is refused (9000), so searches are by time; an unknown job is error 9003, status 200.
+- Errors carry `error_code` for submissions, `errno` for partitions, `error_number` elsewhere. `classify.py` reads them.
+- Only slurmdbd's paths need slurmdbd: 7000 with "Failed connecting to slurmdbd" while it or its database is down.
 """
 
 from __future__ import annotations

@@ -1,28 +1,25 @@
 """v0.0.39 (Slurm 23.02), the canonical form.
 
-Differences between what people write and what this version documents (recorded with 23.02.8):
+Differences between users' payloads and the documented form (recorded with 23.02.8):
 
 - `environment` is a list of "K=V". An object is accepted with a warning; it is turned into the list.
 - `nodes` is a text ("1", "1-4"). An integer is accepted with a warning; it is turned into a text.
 - `time_limit` and its like are {set, infinite, number}. A number is accepted with a warning; it is turned
   into one. `begin_time` and `distribution_plane_size` are still plain; an object, as newer versions want it, is
   turned into a number.
-- `script` may stand inside the job or beside it. It is left where it is, unless it stands in both places.
-- Unknown fields are ignored, wrong types only warned about: that is for the payload's validation, not for
-  here.
+- `script` may be inside the job or beside it. It is left where it is.
+- Unknown fields are ignored, wrong types only warned about: `payload/validate.py` refuses them.
 - Jobs: `job_state` is one text, times are plain numbers, limits and exit codes {set, infinite, number}.
-- Accounting: `users=` narrows a search; an unknown job is an empty list. How a job ended is not in there: `return_code`
-  is 0 whatever sacct says, as in v0.0.38.
+- Accounting: `users=` narrows a search; an unknown job is an empty list. `return_code` is always 0, as in v0.0.38.
 - Errors carry `error_number`.
-- **Every call asks slurmdbd first.** While that is away each is answered with 7000, in the same words as a refused
-  token, and but for submissions nothing is done; a list of jobs may be cut. v0.0.38 on the same server needs no
-  slurmdbd, so it is asked then. Where the server has none, a ping tells the two apart: slurmctld is "UP" for a token
-  that it believes.
-- An update without `environment` is refused (9200), and one with it leaves the job's own as it is. Given.
-- A partition's record has **no state**. v0.0.38 is asked.
-- Cancelling one task of an array **cancels the whole array** (`12_3` is read as 12). v0.0.38 cancels the task.
-- 1000 alone is a slurmctld that answered too late, and may have acted; beside 7000 it may be a refused token.
-- An id that is larger than any is 2139: an unknown job.
+- **Every call needs slurmdbd.** While that is down, each returns 7000, with the description of a refused token, and
+  nothing but submissions is carried out; a list of jobs may be truncated. v0.0.38 on the same server needs no
+  slurmdbd, so it is used then. If the server does not serve that, a ping decides: slurmctld is "UP" for a valid token.
+- An update without `environment` is refused (9200); with one, the job's own does not change. Added.
+- A partition's record has **no state**. v0.0.38 is used.
+- Cancelling one task of an array **cancels the whole array** (`12_3` is read as 12). v0.0.38 is used.
+- 1000 alone means that slurmctld answered too late and may have acted; beside 7000 it may be a refused token.
+- An id above the maximum is 2139: an unknown job.
 """
 
 from __future__ import annotations
@@ -69,7 +66,7 @@ ADAPTER = Adapter(
     from_slurmdbd,
     search,
     change=change,
-    beside="v0.0.38",
+    fallback_version="v0.0.38",
     has_partition_states=False,
     cancels_tasks=False,
 )

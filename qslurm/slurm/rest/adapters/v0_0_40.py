@@ -4,21 +4,20 @@ Differences to v0.0.39, and what is done with each (seen on Slurm 24.11.5):
 
 - `begin_time` is {set, infinite, number}. Turned into one.
 - A number where {set, infinite, number} is documented: still accepted with a warning. Never sent.
-- An unknown field is no longer ignored in silence: a warning names it. Given to the user with the others.
+- An unknown field is no longer ignored silently: a warning names it. Shown to the user.
 - A missing environment is error 2019 instead of 9200; a wrong type in {…} is 9209.
-- Submitting: what was an entry of `errors` beside a job id (2068, with status 500) is a warning now, and each such
-  warning is said twice. Given to the user once.
-- Cancelling: **the answer is the same for every job**, also one that is over, another center's, or not there. So
-  the job is asked for first.
-- A refused token is 511 and 1007 everywhere but in a ping, which says "DOWN" instead, as for a dead slurmctld. So
-  another question follows such a ping. What may be a refused token on 22.05 (-1, 5005) is none here, but a slurmctld
-  that is away, that hung up, or that is of another release while C2 is being upgraded.
-- slurmdbd's paths say 7000 for a refused token and for a dead slurmdbd; their `description` tells which.
-- A dead slurmctld: -1 for questions (as 22.05), 1800 for a submission, 1 (EPERM) for a cancellation.
+- Submitting: an entry of `errors` beside a job id (2068, with status 500) is a warning now, given twice. Shown once.
+- Cancelling: **the response is the same for every job**, also if it has ended, is another center's, or does not exist.
+  So the job is queried first.
+- A refused token is 511 and 1007 everywhere but in a ping, which reports "DOWN", as for a slurmctld that is down. So
+  another request follows such a ping. Errors that may be a refused token on 22.05 (-1, 5005) are not here: slurmctld is
+  down, closed the connection, or is of another release while C2 is being upgraded.
+- slurmdbd's paths return 7000 for a refused token and for a slurmdbd that is down; their `description` tells which.
+- slurmctld down: -1 for queries (as 22.05), 1800 for a submission, 1 (EPERM) for a cancellation.
 - An update needs no environment, a partition has its state (a list, one level deeper), one task of an array is
-  cancelled alone, and only slurmdbd's paths need slurmdbd. While that is away, the list of partitions says so in
-  `errors` (111 or 7000, of `slurmdb_tres_get`), and is complete.
-- Jobs: `job_state` is a list, times, too, are {set, infinite, number}, exit codes {return_code, signal}. One
+  cancelled alone, and only slurmdbd's paths need slurmdbd. While that is down, the list of partitions has errors (111
+  or 7000, from `slurmdb_tres_get`), and is complete.
+- Jobs: `job_state` is a list, times are {set, infinite, number}, exit codes {return_code, signal}. One
   reader serves all versions.
 """
 
@@ -42,7 +41,7 @@ ADAPTER = replace(
     cancels_in_silence=True,
     names_refused_tokens=True,
     change=dict,
-    beside="",
+    fallback_version="",
     has_partition_states=True,
     cancels_tasks=True,
 )

@@ -3,7 +3,7 @@
 Differences to v0.0.40, and what is done with each (seen on Slurm 24.11.5):
 
 - `distribution_plane_size` is {set, infinite, number}. Turned into one.
-- A number is as good as {set, infinite, number}; text that is none is 9202, not 9209. Nothing to do.
+- A plain number is accepted for {set, infinite, number}; an invalid text is 9202, not 9209. Nothing to do.
 - `exclusive` and `oversubscribe` are deprecated for `shared`, and still work. Left as they are.
 """
 

@@ -2,12 +2,11 @@
 
 Differences to v0.0.41, and what is done with each (seen on Slurm 24.11.5 and 26.05.5):
 
-- `exclusive` and `oversubscribe` are gone, and ignored with a warning: the job would share its node. What they say
-  is said in `shared`.
+- `exclusive` and `oversubscribe` are ignored with a warning: the job would share its node. Converted to `shared`.
 - Submitting: `result` is gone again. Nothing to do.
-- Cancelling: what went wrong stands in `status`, a list by job, beside HTTP 200 and an empty `errors`: 2017 not
-  there, 2021 over, 2002 another center's. `verdict.py` reads it.
-- A ping says `responding` and `primary` as well as "UP". Either is read.
+- Cancelling: errors are in `status`, a list by job, with HTTP 200 and empty `errors`: 2017 unknown, 2021 ended, 2002
+  another center's. `classify.py` reads it.
+- A ping has `responding` and `primary` beside "UP". Either is read.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from qslurm.slurm.rest.adapters import v0_0_41
 from qslurm.slurm.rest.adapters.base import Payload
 
 SHARED = {"true": "none", "false": "oversubscribe"}
-"""What an `exclusive` is called in `shared`; "user", "mcs" and "topo" keep their names."""
+"""The value of `shared` for an `exclusive`; "user", "mcs" and "topo" do not change."""
 
 
 def payload(source: Payload) -> Payload:

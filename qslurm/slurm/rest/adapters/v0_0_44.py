@@ -1,6 +1,6 @@
 """v0.0.44 (Slurm 25.11 to 26.05), one step above v0.0.43.
 
-- `step_id` is new in a job description, and more flags are. Nothing to do.
+- `step_id` and some flags are new in a job description. Nothing to do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """v0.0.45 (Slurm 26.05), one step above v0.0.44.
 
-- A ping no longer says "UP" but `responding`, and why not in `status`. Both are read.
+- A ping has `responding` instead of "UP", and the reason in `status`. Both are read.
 - A job's `power` and a description's `power_flags` (empty since v0.0.40) are gone; `container_type`,
   `memory_update_delay` and `memory_update_margin` are new. Nothing to do.
 """

@@ -30,7 +30,7 @@ from qslurm.protocol.feed import (
     Update,
     gate_decoder,
 )
-from qslurm.slurm.squeue_output import WORDS
+from qslurm.slurm.squeue_output import USER_COLUMNS
 from qslurm.wire.blocking import BlockingConnection
 from tests.unit.waiting import until
 
@@ -70,7 +70,7 @@ class Slurm:
 
     def words(self, job_ids: list[int]) -> bytes:
         self.asked.append(sorted(job_ids))
-        sizes = [size for _, size in WORDS]
+        sizes = [size for _, size in USER_COLUMNS]
         return b"".join(
             f"{job_id}|{name:{sizes[0]}}{f'qslurm key=k{job_id}':{sizes[1]}}{'':{sizes[2]}}\n".encode()
             for job_id, (_, _, _, name) in self.jobs.items()

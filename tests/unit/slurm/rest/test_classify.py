@@ -44,17 +44,17 @@ answers = st.fixed_dictionaries(
     st.binary(),
 )
 def test_no_bytes_are_too_strange(status, content_type, body):
-    verdict = classify(status, content_type, body)
-    assert verdict.kind != "accepted"
-    assert isinstance(error_for(verdict, "the job"), QslurmError)
+    response = classify(status, content_type, body)
+    assert response.kind != "accepted"
+    assert isinstance(error_for(response, "the job"), QslurmError)
 
 
 @given(st.integers(200, 599).filter(lambda status: status not in {401, 511}), answers)
 def test_no_document_is_too_strange(status, document):
-    verdict = classify(status, JSON, json.dumps(document).encode())
+    response = classify(status, JSON, json.dumps(document).encode())
     job_id = document.get("job_id")
-    assert (verdict.kind == "accepted") == (type(job_id) is int and job_id > 0)
-    assert str(error_for(verdict, "the job", submitting=True))
+    assert (response.kind == "accepted") == (type(job_id) is int and job_id > 0)
+    assert str(error_for(response, "the job", submitting=True))
 
 
 @given(st.integers(200, 599).filter(lambda status: status not in {401, 511}), entries, st.integers(1, 2**31))
@@ -130,19 +130,19 @@ def test_a_ping_that_is_up_proves_the_token_though_the_accounting_is_away():
     ],
 )
 def test_what_is_no_slurmrestd_is_told_apart(status, content_type, body, said):
-    verdict = classify(status, content_type, body)
-    assert verdict.kind == "broken"
-    error = error_for(verdict, "the ping")
+    response = classify(status, content_type, body)
+    assert response.kind == "broken"
+    error = error_for(response, "the ping")
     assert said in str(error)
     assert "not slurmrestd's" in str(error)
-    assert isinstance(error_for(verdict, "the job", submitting=True), UncertainError)
+    assert isinstance(error_for(response, "the job", submitting=True), UncertainError)
 
 
 def test_a_proxy_whose_slurmrestd_is_away_is_not_taken_for_a_wrong_url():
-    verdict = classify(502, "text/html", b"<html>Bad Gateway</html>")
-    assert "is down" in str(error_for(verdict, "the ping"))
-    assert "URL" not in str(error_for(verdict, "the ping"))
-    assert isinstance(error_for(verdict, "the job", submitting=True), UncertainError)
+    response = classify(502, "text/html", b"<html>Bad Gateway</html>")
+    assert "is down" in str(error_for(response, "the ping"))
+    assert "URL" not in str(error_for(response, "the ping"))
+    assert isinstance(error_for(response, "the job", submitting=True), UncertainError)
 
 
 def test_a_field_that_slurmrestd_cannot_read_is_refused_and_leaves_no_doubt():

@@ -201,6 +201,8 @@ def test_every_recorded_answer_has_a_meaning(version):
         exchange = json.loads(text)
         answer = exchange["response"]
         if answer["status"] != 304:  # "not modified since", of 22.05 alone, which the client does not ask for
-            verdict = classify(answer["status"], answer["headers"].get("Content-Type", ""), body_of(exchange))
-            assert verdict.kind != "broken", path
+            response = classify(
+                answer["status"], answer["headers"].get("Content-Type", ""), body_of(exchange)
+            )
+            assert response.kind != "broken", path
         assert "eyJ" not in text, f"a token was recorded in {path}"

@@ -29,7 +29,7 @@ from qslurm.errors import (
 )
 from qslurm.slurm.rest import SlurmrestClient
 from qslurm.slurm.rest.adapters import ADAPTERS
-from qslurm.slurm.rest.classify import KINDS, KINDS_AS, KINDS_AT, Kind, Verdict, classify
+from qslurm.slurm.rest.classify import KINDS, KINDS_AS, KINDS_AT, ClassifiedResponse, Kind, classify
 from qslurm.slurm.rest.refusals import HINTS, error_for
 
 FINE = None
@@ -323,7 +323,7 @@ def _scene(server: Server, folder: str, name: str) -> None:
 
 def _beside(server: Server, version: str, name: str, path: str) -> None:
     """The same of the version beside, which also answers what is asked."""
-    other = ADAPTERS[version].beside
+    other = ADAPTERS[version].fallback_version
     if not other:
         return
     folder = OF_23_02
@@ -361,9 +361,9 @@ def _asked(client: SlurmrestClient, spoken: str, exchange: dict[str, Any]) -> No
         getattr(client, what)()
     else:  # what the client never asks: what it would make of the answer
         answer = exchange["response"]
-        verdict = classify(answer["status"], answer["headers"].get("Content-Type", ""), body_of(exchange))
-        if verdict.kind not in ("ok", "accepted"):
-            raise error_for(verdict, "this")
+        response = classify(answer["status"], answer["headers"].get("Content-Type", ""), body_of(exchange))
+        if response.kind not in ("ok", "accepted"):
+            raise error_for(response, "this")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -445,7 +445,7 @@ LEAVES_NO_DOUBT = {
 @pytest.mark.parametrize("kind", [one for one in get_args(Kind) if one not in ("ok", "accepted")])
 def test_a_submission_of_which_the_answer_says_nothing_is_looked_up(kind):
     """An error that is no UncertainError says that the job does not exist, and its user submits again."""
-    error = error_for(Verdict(kind), "the job", submitting=True)
+    error = error_for(ClassifiedResponse(kind), "the job", submitting=True)
     assert isinstance(error, UncertainError) == (kind not in LEAVES_NO_DOUBT)
 
 
@@ -453,7 +453,7 @@ def test_a_submission_of_which_the_answer_says_nothing_is_looked_up(kind):
 @pytest.mark.parametrize("version", ["v0.0.38", "v0.0.39", "v0.0.45"])
 def test_a_silence_is_not_called_a_refused_token_while_the_token_is_good(version, number, client, server):
     """Of a submission, and of a question; slurmdbd believes the token."""
-    for other in (version, ADAPTERS[version].beside):
+    for other in (version, ADAPTERS[version].fallback_version):
         if other:
             server.knows(other, "slurmdb_job_unknown", f"/slurmdb/{other}/job/1")
             server.knows(other, "ping", f"/slurm/{other}/ping")

@@ -1,4 +1,4 @@
-"""The words of a cQASM 1.0 program, and what its expressions come to.
+"""Splits a cQASM 1.0 program into tokens, and evaluates its expressions.
 
 Facts are from the cQASM 1.x language reference (libqasm's documentation, "Structure" and "Expressions"): line ends
 count, case does not, and operands are constant expressions with Python's arithmetic, in which a minus binds
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from qslurm.circuits.text import place
 from qslurm.errors import CircuitError
 
-_WORDS = re.compile(
+_TOKENS = re.compile(
     r"""(?P<blank>[ \t]+ | \\[ \t]*\n | \#[^\n]* | /\*.*?\*/)
       | (?P<end>[\n;])
       | (?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?)
-      | (?P<word>reset-averaging\b|[a-z_]\w*)
+      | (?P<name>reset-averaging\b|[a-z_]\w*)
       | (?P<text>"(?:[^"\\]|\\.)*")
       | (?P<sign>\*\*|//|<<|>>>?|[<>=!]=|&&|\|\||\^\^|[-+*/%|&^~!<>=?:.,()\[\]{}@])""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE | re.ASCII,
@@ -46,8 +46,8 @@ _PRODUCTS: dict[str, Callable[[float, float], float]] = {
 
 
 @dataclass(frozen=True)
-class Word:
-    """One word: its `kind` (end, number, word, text, sign), its text in lower case, and where it begins."""
+class Token:
+    """A token: its `kind` (end, number, name, text, sign), its text in lower case, and its offset."""
 
     kind: str
     text: str
@@ -56,24 +56,24 @@ class Word:
 
 @dataclass(frozen=True)
 class Qubits:
-    """Some qubits of the register `q`, in the order they were named."""
+    """Qubits of the register `q`, in the order of the program."""
 
     indices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Bits:
-    """Some bits of the measurement register `b`."""
+    """Bits of the measurement register `b`."""
 
     indices: tuple[int, ...]
 
 
-Value = int | float | Qubits | Bits
-"""What an operand can be. `map` gives such a value a name."""
+Operand = int | float | Qubits | Bits
+"""The value of an operand. `map` names one."""
 
 
-class Words:
-    """The words of a program with a place to read on from; what is wrong is a CircuitError with line and column.
+class Lexer:
+    """The lexer of a program with a place to read on from; what is wrong is a CircuitError with line and column.
 
     `names` is what names stand for so far: the registers and what `map` has named.
     """
@@ -81,73 +81,73 @@ class Words:
     def __init__(self, text: str, file: str) -> None:
         self._text = text
         self._file = file
-        self._words = tuple(self._cut())
+        self._tokens = tuple(self._split())
         self._next = 0
         self._depth = 0
-        self.names: dict[str, Value] = dict(_CONSTANTS)
+        self.names: dict[str, Operand] = dict(_CONSTANTS)
 
-    def _cut(self) -> Iterator[Word]:
+    def _split(self) -> Iterator[Token]:
         at = 0
         while at < len(self._text):
-            match = _WORDS.match(self._text, at)
+            match = _TOKENS.match(self._text, at)
             if match is None:
                 raise self.error(at, f"{self._text[at]!r} is not allowed in cQASM 1.0")
             if match.lastgroup is not None and match.lastgroup != "blank":
-                yield Word(match.lastgroup, match.group().lower(), at)
+                yield Token(match.lastgroup, match.group().lower(), at)
             at = match.end()
-        yield Word("end", "", at)
+        yield Token("end", "", at)
 
     def place(self, at: int) -> tuple[int, int]:
         """Line and column of an offset."""
         return place(self._text, at)
 
     def error(self, at: int, what: str, hint: str = "") -> CircuitError:
-        """What is wrong at this offset, to be raised."""
+        """An error at this offset, to be raised."""
         line, column = self.place(at)
         return CircuitError(f"{self._file}:{line}:{column}: {what}.", hint=hint)
 
-    # --- words ---------------------------------------------------------------------------------------
+    # --- lexer ---------------------------------------------------------------------------------------
 
     @property
-    def now(self) -> Word:
-        """The next word, without taking it."""
-        return self._words[self._next]
+    def now(self) -> Token:
+        """The next token, without taking it."""
+        return self._tokens[self._next]
 
     @property
     def exhausted(self) -> bool:
         """Whether nothing is left."""
-        return self._next == len(self._words) - 1
+        return self._next == len(self._tokens) - 1
 
-    def take(self) -> Word:
-        """The next word; the last one (an end) is given again and again."""
-        word = self.now
-        self._next = min(self._next + 1, len(self._words) - 1)
-        return word
+    def take(self) -> Token:
+        """The next token; the last one (an end) is given again and again."""
+        token = self.now
+        self._next = min(self._next + 1, len(self._tokens) - 1)
+        return token
 
-    def take_if(self, *texts: str) -> Word | None:
-        """The next word if it is one of these."""
+    def take_if(self, *texts: str) -> Token | None:
+        """The next token if it is one of these."""
         return self.take() if self.now.kind != "text" and self.now.text in texts else None
 
-    def take_if_before(self, text: str) -> Word | None:
-        """The next word if it is a name with this sign behind it."""
-        if self.now.kind != "word" or self._words[self._next + 1].text != text:
+    def take_if_before(self, text: str) -> Token | None:
+        """The next token if it is a name with this sign behind it."""
+        if self.now.kind != "name" or self._tokens[self._next + 1].text != text:
             return None
         return self.take()
 
-    def expect(self, text: str) -> Word:
-        """The next word, which must be this one."""
-        if (word := self.take_if(text)) is None:
-            raise self.error(self.now.at, f"expected {text!r}, not {self.seen()}")
-        return word
+    def expect(self, text: str) -> Token:
+        """The next token, which must be this one."""
+        if (token := self.take_if(text)) is None:
+            raise self.error(self.now.at, f"expected {text!r}, not {self.describe_next()}")
+        return token
 
-    def expect_name(self) -> Word:
-        """The next word, which must be a name."""
-        if self.now.kind != "word":
-            raise self.error(self.now.at, f"expected a name, not {self.seen()}")
+    def expect_name(self) -> Token:
+        """The next token, which must be a name."""
+        if self.now.kind != "name":
+            raise self.error(self.now.at, f"expected a name, not {self.describe_next()}")
         return self.take()
 
-    def seen(self) -> str:
-        """The next word, for messages."""
+    def describe_next(self) -> str:
+        """The next token, for messages."""
         return "the end of the line" if self.now.kind == "end" else repr(self.now.text)
 
     def skip_ends(self) -> None:
@@ -162,14 +162,14 @@ class Words:
 
     # --- expressions ---------------------------------------------------------------------------------
 
-    def value(self) -> Value:
+    def value(self) -> Operand:
         """The value of an expression."""
         self._depth += 1
         if self._depth > _MAX_NESTING:
             raise self.error(self.now.at, f"an expression is nested more than {_MAX_NESTING} deep")
         value = self._product()
-        while word := self.take_if(*_SUMS):
-            value = self._apply(word, _SUMS[word.text], value, self._product())
+        while token := self.take_if(*_SUMS):
+            value = self._apply(token, _SUMS[token.text], value, self._product())
         self._depth -= 1
         return value
 
@@ -191,61 +191,61 @@ class Words:
             raise self.error(at, f"{what} is {value}; it must be from {lowest} to {highest}")
         return value
 
-    def _product(self) -> Value:
+    def _product(self) -> Operand:
         value = self._power()
-        while word := self.take_if(*_PRODUCTS):
-            value = self._apply(word, _PRODUCTS[word.text], value, self._power())
+        while token := self.take_if(*_PRODUCTS):
+            value = self._apply(token, _PRODUCTS[token.text], value, self._power())
         return value
 
-    def _power(self) -> Value:
+    def _power(self) -> Operand:
         bases = [self._unary()]
         signs = []
-        while word := self.take_if("**"):
-            signs.append(word)
+        while token := self.take_if("**"):
+            signs.append(token)
             bases.append(self._unary())
         value = bases.pop()
         while signs:
             value = self._apply(signs.pop(), _power, bases.pop(), value)
         return value
 
-    def _unary(self) -> Value:
+    def _unary(self) -> Operand:
         signs = []
-        while word := self.take_if("-", "+"):
-            signs.append(word)
+        while token := self.take_if("-", "+"):
+            signs.append(token)
         value = self._primary()
-        for word in reversed(signs):
-            value = self._apply(word, _SUMS[word.text], 0, value)
+        for token in reversed(signs):
+            value = self._apply(token, _SUMS[token.text], 0, value)
         return value
 
-    def _primary(self) -> Value:
-        word = self.take()
-        if word.kind == "number":
-            return self._literal(word)
-        if word.text == "(" and word.kind == "sign":
+    def _primary(self) -> Operand:
+        token = self.take()
+        if token.kind == "number":
+            return self._literal(token)
+        if token.text == "(" and token.kind == "sign":
             value = self.value()
             self.expect(")")
             return value
-        if word.kind == "word" and word.text in _FUNCTIONS and self.take_if("("):
-            argument = self.number(f"the argument of {word.text}")
+        if token.kind == "name" and token.text in _FUNCTIONS and self.take_if("("):
+            argument = self.number(f"the argument of {token.text}")
             self.expect(")")
-            return self._apply(word, lambda _, x: _FUNCTIONS[word.text](x), 0, argument)
-        if word.kind == "word" and word.text in self.names:
-            value = self.names[word.text]
+            return self._apply(token, lambda _, x: _FUNCTIONS[token.text](x), 0, argument)
+        if token.kind == "name" and token.text in self.names:
+            value = self.names[token.text]
             return self._element(value) if self.take_if("[") else value
-        if word.kind == "word":
-            hint = COMMENTS if self._words[self._next - 2].text == "//" else "Define names with map."
-            raise self.error(word.at, f"unknown name {word.text!r}", hint)
-        self._next -= word.kind != "end" or not self.exhausted
-        raise self.error(word.at, f"expected an operand, not {self.seen()}")
+        if token.kind == "name":
+            hint = COMMENTS if self._tokens[self._next - 2].text == "//" else "Define names with map."
+            raise self.error(token.at, f"unknown name {token.text!r}", hint)
+        self._next -= token.kind != "end" or not self.exhausted
+        raise self.error(token.at, f"expected an operand, not {self.describe_next()}")
 
-    def _literal(self, word: Word) -> Value:
-        if word.text.isdigit():
-            if len(word.text) > 18:
-                raise self.error(word.at, "this number is too large")
-            return int(word.text)
-        return self._finite(word, float(word.text))
+    def _literal(self, token: Token) -> Operand:
+        if token.text.isdigit():
+            if len(token.text) > 18:
+                raise self.error(token.at, "this number is too large")
+            return int(token.text)
+        return self._finite(token, float(token.text))
 
-    def _element(self, value: Value) -> Value:
+    def _element(self, value: Operand) -> Operand:
         """Some of a register's elements: `[0, 2:4]`, both ends included."""
         start = self.now.at
         if not isinstance(value, Qubits | Bits):
@@ -265,22 +265,22 @@ class Words:
         return type(value)(tuple(indices))
 
     def _apply(
-        self, word: Word, function: Callable[[float, float], float], left: Value, right: Value
-    ) -> Value:
+        self, token: Token, function: Callable[[float, float], float], left: Operand, right: Operand
+    ) -> Operand:
         if isinstance(left, Qubits | Bits) or isinstance(right, Qubits | Bits):
-            raise self.error(word.at, f"{word.text!r} needs numbers")
+            raise self.error(token.at, f"{token.text!r} needs numbers")
         try:
-            return self._finite(word, function(left, right))
+            return self._finite(token, function(left, right))
         except OverflowError as error:
-            raise self.error(word.at, "this number is too large") from error
+            raise self.error(token.at, "this number is too large") from error
         except (ArithmeticError, ValueError) as error:
-            raise self.error(word.at, f"cannot compute this expression: {error}") from error
+            raise self.error(token.at, f"cannot compute this expression: {error}") from error
 
-    def _finite(self, word: Word, value: float) -> Value:
+    def _finite(self, token: Token, value: float) -> Operand:
         if isinstance(value, complex) or not math.isfinite(value):
-            raise self.error(word.at, "this expression is not a real number")
+            raise self.error(token.at, "this expression is not a real number")
         if isinstance(value, int) and abs(value) > _MAX_INT:
-            raise self.error(word.at, "this number is too large")
+            raise self.error(token.at, "this number is too large")
         return value
 
 
