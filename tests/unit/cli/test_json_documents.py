@@ -20,7 +20,7 @@ from qslurm.protocol.job_changes import PartitionLoad, QueueListing
 from qslurm.slurm.rest.submitted import Submitted
 from tests.unit.cli import json_documents as documents
 from tests.unit.cli.json_documents import check
-from tests.unit.cli.test_several_platforms import Away
+from tests.unit.cli.two_platforms import Away
 from tests.unit.jobs import job_info
 
 PAGE = (CHECKOUT / "docs" / "json.md").read_text()
