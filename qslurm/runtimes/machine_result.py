@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from qslurm.errors import QslurmError
+
+if TYPE_CHECKING:
+    from qslurm.circuits.check import Readout
 
 
 class InvalidReplyError(QslurmError):
@@ -33,3 +38,11 @@ def check_results(executed: MachineResult, shots: int, width: Iterable[int]) -> 
         raise InvalidReplyError(f"its counts do not match {shots} shots")
     if executed.raw_data is not None and len(executed.raw_data) > shots:
         raise InvalidReplyError(f"its raw data has {len(executed.raw_data)} shots instead of {shots}")
+
+
+def counts_by_bit(counts: Mapping[str, int], readout: Readout) -> dict[str, int]:
+    """Counts by classical bit, in order, of counts by qubit."""
+    by_bit: Counter[str] = Counter()
+    for key, count in counts.items():
+        by_bit[readout.key(key)] += count
+    return dict(sorted(by_bit.items()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import msgspec
 
 from qslurm.circuits.check import check_circuit
-from qslurm.runtimes.interface import BackendType, Outcome
+from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.plugin import BackendFacts
 
 
@@ -23,12 +23,7 @@ class NullRuntime:
     confined = True
 
     def __init__(self, backend: BackendFacts, _options: NullOptions, /) -> None:
-        self.backend_type = BackendType(
-            name=backend.name,
-            nqubits=backend.qubits,
-            max_number_of_shots=backend.max_shots,
-            default_number_of_shots=backend.default_shots,
-        )
+        self.backend_type = backend.backend_type()
 
     def open(self) -> None:
         """Do nothing."""

@@ -19,6 +19,8 @@ from qslurm.system.plugins import load_plugin
 
 GROUP = "qslurm.runtimes"
 
+_SHARE_OF_LIMIT = 0.8
+
 BUILT_IN = {
     "hardware": "qslurm.runtimes.hardware.hardware_runtime:HardwareRuntime",
     "null": "qslurm.runtimes.null:NullRuntime",
@@ -39,6 +41,21 @@ class BackendFacts(msgspec.Struct, frozen=True, kw_only=True):
     max_shots: int
     default_shots: int
     execution_limit_s: float = float("inf")
+
+    def backend_type(self, **facts: Any) -> BackendType:
+        """The backend as configured, with what the plug-in knows about its target."""
+        return BackendType(
+            name=self.name,
+            identifier=self.name,
+            nqubits=self.qubits,
+            max_number_of_shots=self.max_shots,
+            default_number_of_shots=self.default_shots,
+            **facts,
+        )
+
+    def own_limit_s(self, timeout_s: float) -> float:
+        """The time-out of one circuit, shorter than the limit at which the dispatcher kills the process."""
+        return min(timeout_s, self.execution_limit_s * _SHARE_OF_LIMIT)
 
 
 class QuantumRuntime(Protocol):

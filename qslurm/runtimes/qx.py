@@ -19,6 +19,7 @@ import msgspec
 
 from qslurm.errors import CircuitError
 from qslurm.runtimes.interface import Outcome, as_shots
+from qslurm.runtimes.machine_result import counts_by_bit
 from qslurm.runtimes.plugin import BackendFacts
 from qslurm.runtimes.simulated_backend import backend_type
 from qslurm.system.child_process import limit_memory
@@ -95,22 +96,23 @@ def simulate(
     facts = check_circuit(circuit, file=file)
     started = time.perf_counter()
     strings = _shot_by_shot(facts, shots, seed, file) if raw_data else None
-    counts = Counter(strings) if strings is not None else _all_at_once(facts, shots, seed, file)
+    counts = (
+        dict(sorted(Counter(strings).items()))
+        if strings is not None
+        else _all_at_once(facts, shots, seed, file)
+    )
     return Outcome(
-        counts=dict(sorted(counts.items())),
+        counts=counts,
         raw_data=strings,
         shots_requested=shots,
-        shots_done=counts.total(),
+        shots_done=sum(counts.values()),
         seconds=time.perf_counter() - started,
     )
 
 
-def _all_at_once(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> Counter[str]:
+def _all_at_once(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> dict[str, int]:
     qx_seed = None if seed is None else next(_seeds(seed))
-    counts: Counter[str] = Counter()
-    for key, count in _run(facts, shots, qx_seed, file).results.items():
-        counts[facts.readout.key(key)] += count
-    return counts
+    return counts_by_bit(_run(facts, shots, qx_seed, file).results, facts.readout)
 
 
 def _shot_by_shot(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Asks a hardware server, one question at a time, and waits no longer than it may."""
+"""Sends commands to a hardware server, one at a time, and waits for the reply within a limit."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LOOK_MS = 100
+_POLL_MS = 100
 
 
-class SilentError(QslurmError):
-    """The hardware server gave no answer; whether it did what it was asked to is not known."""
+class NoReplyError(QslurmError):
+    """The hardware server did not reply; whether it carried out the command is unknown."""
 
 
 class HardwareLink:
     """A connection to the server's command port.
 
-    A socket whose question was not answered, or badly, is given up: what comes late for it reaches nobody.
+    A socket with a missing or invalid reply is closed, so that a late reply reaches no later command.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
@@ -40,7 +40,7 @@ class HardwareLink:
         self._endpoint = endpoint
         self._socket: zmq.Socket[bytes] | None = None
 
-    def ask(
+    def request(
         self,
         kind: type[T],
         session: str,
@@ -48,30 +48,31 @@ class HardwareLink:
         payload: ExecutePayload | None = None,
         *,
         timeout_s: float,
-        given_up: Callable[[], str] = lambda: "",
+        abort_reason: Callable[[], str] = lambda: "",
     ) -> T:
-        """Ask, and give the reply's payload as `kind`.
+        """Send a command and return the reply's payload as `kind`.
 
-        `given_up` is asked now and then while waiting, and ends it with a reason that is not empty. SilentError
-        without an answer, InvalidReplyError for a wrong one, HardwareRefusedError if the server says no.
+        `abort_reason` is called now and then while waiting; a reason that is not empty ends the wait. Raises
+        NoReplyError without a reply, InvalidReplyError for an invalid one, HardwareRefusedError if the server
+        refuses.
         """
-        request = Request(session, command, payload)
+        message = Request(session, command, payload)
         socket = self._open()
         try:
-            socket.send(encode(request))
-            self._wait(socket, command, timeout_s, given_up)
+            socket.send(encode(message))
+            self._wait(socket, command, timeout_s, abort_reason)
             answer = socket.recv_multipart()[-1]
         except BaseException:
             self.close()
             raise
         try:
-            return decode_reply(answer, request, kind)
+            return decode_reply(answer, message, kind)
         except InvalidReplyError:
             self.close()
             raise
 
     def close(self) -> None:
-        """Give the connection up; the next question opens another."""
+        """Close the connection; the next command opens another."""
         if self._socket is not None:
             self._socket.close(linger=0)
             self._socket = None
@@ -87,10 +88,12 @@ class HardwareLink:
         return self._socket
 
     @staticmethod
-    def _wait(socket: zmq.Socket[bytes], command: str, timeout_s: float, given_up: Callable[[], str]) -> None:
-        end = time.monotonic() + timeout_s
-        while not socket.poll(_LOOK_MS):
-            if why := given_up():
-                raise SilentError(why)
-            if time.monotonic() > end:
-                raise SilentError(f"it did not reply to {command} within {timeout_s:g} s")
+    def _wait(
+        socket: zmq.Socket[bytes], command: str, timeout_s: float, abort_reason: Callable[[], str]
+    ) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not socket.poll(_POLL_MS):
+            if why := abort_reason():
+                raise NoReplyError(why)
+            if time.monotonic() > deadline:
+                raise NoReplyError(f"it did not reply to {command} within {timeout_s:g} s")

@@ -1,4 +1,4 @@
-"""What an operator may say of a backend that is a machine."""
+"""The options of a backend that is a machine."""
 
 from __future__ import annotations
 

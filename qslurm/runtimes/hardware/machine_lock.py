@@ -1,4 +1,4 @@
-"""The hold on a hardware server: its lock is taken, kept for a while, and given back whatever happens."""
+"""The lock of a hardware server: taken for a session, kept for a while, and always released."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qslurm.errors import QslurmError
-from qslurm.runtimes.hardware.command_link import HardwareLink, SilentError
+from qslurm.runtimes.hardware.command_link import HardwareLink, NoReplyError
 from qslurm.runtimes.hardware.messages import PROTOCOL_VERSION, ExecutePayload, HardwareRefusedError, Static
 from qslurm.runtimes.hardware.session_guard import HardwareGuardSettings
 from qslurm.runtimes.hardware.status_stream import StatusStream
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _STALE_LOCK = 3
-"""A lock that is published so often while this process holds none is a dead client's."""
-_REST_S = 0.01
+"""A lock that is published this often while this process holds none is a dead client's."""
+_STATUS_POLL_S = 0.01
 _DYNAMIC_LIMIT = 64 * 1024  # characters
 
 
 class MachineLock:
-    """One server, as far as this process knows it. Nothing is asked of it before the first `look`."""
+    """One server, as far as this process knows it. Nothing is sent before the first `check`."""
 
     def __init__(self, options: HardwareOptions, execute_timeout_s: float) -> None:
         import zmq
@@ -39,12 +39,12 @@ class MachineLock:
         commands = f"tcp://{host}:{options.command_port}"
         self.static: Static | None = None
         self.dynamic = ""
-        """What `get_dynamic` gave last, as JSON."""
+        """The last reply to `get_dynamic`, as JSON."""
         self._options = options
         self._execute_timeout_s = execute_timeout_s
-        # The guard is started before there is any ZeroMQ thread, and waits for a circuit that is being executed.
-        charge = HardwareGuardSettings(commands, execute_timeout_s + options.reply_timeout_s)
-        self._guard = Guard("qslurm.runtimes.hardware.session_guard", charge)
+        # The guard is started before any ZeroMQ thread. It waits for a circuit that is executing.
+        settings = HardwareGuardSettings(commands, execute_timeout_s + options.reply_timeout_s)
+        self.guard = Guard("qslurm.runtimes.hardware.session_guard", settings)
         self._context = zmq.Context()
         self._context.setsockopt(zmq.IPV6, 1)
         self._link = HardwareLink(self._context, commands)
@@ -53,31 +53,31 @@ class MachineLock:
             f"tcp://{host}:{options.status_port}",
             options.heartbeat_s * options.missed_heartbeats,
         )
-        self._session = ""  # while the lock is held, or may be
-        self._begun = self._used = 0.0
+        self._session = ""  # "" if the lock is certainly not held
+        self._session_since = self._last_used = 0.0
         self._retry_delay = RetryDelay("the hardware")
         self._jobs = itertools.count(1)
-        self._stale_dynamic = True
+        self._dynamic_outdated = True
 
-    # --- how it is -----------------------------------------------------------------------------------
+    # --- health --------------------------------------------------------------------------------------
 
-    def look(self) -> Health:
-        """Look after the server, and say how it is. While it is in trouble, each look may take a reply's time."""
-        self._guard.look()
-        health = self._stream.listen()
-        self._stale_dynamic |= health.state == "calibrating"
+    def check(self) -> Health:
+        """Maintain the session and return the server's health. After an error this may take as long as a reply."""
+        self.guard.look()
+        health = self._stream.receive()
+        self._dynamic_outdated |= health.state == "calibrating"
         if health.state == "offline":
             return health
         if self._retry_delay.error or self.static is None:
             return self._recover(health)
         try:
-            self._give_back_in_time()
+            self._end_session_if_due()
             if self._has_stale_lock():
                 self._end_session(str(uuid.uuid4()))
-            if self._stale_dynamic and health.state != "calibrating":
-                self._ask_dynamic()
-        except (SilentError, InvalidReplyError) as error:
-            return self._in_trouble(error.message)
+            if self._dynamic_outdated and health.state != "calibrating":
+                self._read_dynamic()
+        except (NoReplyError, InvalidReplyError) as error:
+            return self._note_error(error.message)
         if health.state == "calibrating" and self._options.interrupt_calibration:
             return Health("idle")
         return health
@@ -86,171 +86,173 @@ class MachineLock:
         if not self._retry_delay.is_over():
             return health if health.state == "calibrating" else self._retry_delay.health()
         try:
-            # First a question that changes nothing: once it is answered, no earlier one is still on its way.
-            self.static = self._ask(Static, "get_static")
+            # First a command that changes nothing: its reply shows that no earlier command is still in progress.
+            self.static = self._request(Static, "get_static")
             if self.static.protocol_version != PROTOCOL_VERSION:
                 version, self.static = self.static.protocol_version, None
-                return self._in_trouble(f"it speaks protocol version {version} instead of {PROTOCOL_VERSION}")
+                return self._note_error(f"it speaks protocol version {version} instead of {PROTOCOL_VERSION}")
             if self._session:
                 self._end_session(self._session)
         except QslurmError as error:
-            return self._in_trouble(error.message)
+            return self._note_error(error.message)
         self._retry_delay.error = ""
         return health
 
-    def _in_trouble(self, why: str) -> Health:
+    def _note_error(self, why: str) -> Health:
         if why != self._retry_delay.error:
             log.warning("hardware error: %s", why)
         self._retry_delay.fail(why)
         return self._retry_delay.health()
 
     def _has_stale_lock(self) -> bool:
-        heard = self._stream.heard
-        held = heard.state == "EXECUTING" and heard.times >= _STALE_LOCK
-        return self._options.exclusive and not self._session and held
+        status = self._stream.status
+        is_locked = status.state == "EXECUTING" and status.repeats >= _STALE_LOCK
+        return self._options.exclusive and not self._session and is_locked
 
     # --- executing -----------------------------------------------------------------------------------
 
     def execute(self, circuit: str, shots: int, *, raw_data: bool) -> MachineResult:
-        """ExecutePayload a circuit, within a session that is begun if there is none.
+        """Execute a circuit, in a session that is begun if there is none.
 
-        HardwareRefusedError if the server refuses the circuit; TryLaterError if it can't execute any now, or
-        the outcome is lost.
+        Raises HardwareRefusedError if the server refuses the circuit; TryLaterError if it cannot execute any
+        now, or the outcome is lost.
         """
         self._try_later_unless_ready()
-        old = bool(self._session)
-        self._begin()
+        had_session = bool(self._session)
+        self._begin_session()
         try:
             return self._execute(circuit, shots, raw_data)
         except HardwareRefusedError:
-            if not old:
-                self._try_later_if_away()
+            if not had_session:
+                self._try_later_if_not_ready()
                 raise
-        # The session may have been lost, when the server was started anew; a fresh one tells.
-        self.end()
-        self._begin()
+        # The server may have lost the session in a restart: try the circuit in a new one.
+        self.end_own_session()
+        self._begin_session()
         try:
             return self._execute(circuit, shots, raw_data)
         except HardwareRefusedError:
-            self._try_later_if_away()
+            self._try_later_if_not_ready()
             raise
 
-    def lost(self, why: str) -> NoReturn:
-        """The outcome of the last execution is worth nothing; leave the server alone until it has recovered."""
-        self._in_trouble(why)
+    def fail_execution(self, why: str) -> NoReturn:
+        """Raise TryLaterError for an execution without a usable outcome, and leave the server alone until it
+        has recovered.
+        """
+        self._note_error(why)
         raise TryLaterError(f"The hardware did not execute the circuit: {why}.", begun=True)
 
     def _try_later_unless_ready(self) -> None:
-        """Look once more: jobs that keep a runtime busy leave no time for `look`."""
+        """Check the server once more: jobs that keep a runtime busy leave no time for `check`."""
         if self._retry_delay.error:
             raise TryLaterError(f"Hardware error: {self._retry_delay.error}.", begun=False)
-        if self._session and time.monotonic() > self._begun + self._options.session_limit_s:
-            self.end()
-            self._rest()
-        health = self._stream.listen()
+        if self._session and time.monotonic() > self._session_since + self._options.session_limit_s:
+            self.end_own_session()
+            self._wait_for_status()
+        health = self._stream.receive()
         if not health.ready and not (health.state == "calibrating" and self._options.interrupt_calibration):
             raise TryLaterError(f"The hardware is {health.state} ({health.reason}).", begun=False)
 
-    def _rest(self) -> None:
-        """Wait until the machine has said what it does without a session: it may want to calibrate."""
-        end = time.monotonic() + self._options.heartbeat_s
-        while self._stream.heard.times == 0 and time.monotonic() < end:
-            time.sleep(_REST_S)
-            self._stream.listen()
+    def _wait_for_status(self) -> None:
+        """Wait for the status that the machine publishes without a session: it may want to calibrate."""
+        until = time.monotonic() + self._options.heartbeat_s
+        while self._stream.status.repeats == 0 and time.monotonic() < until:
+            time.sleep(_STATUS_POLL_S)
+            self._stream.receive()
 
-    def _begin(self) -> None:
+    def _begin_session(self) -> None:
         if self._session:
             return
         session = str(uuid.uuid4())
-        self._guard.note(session)
+        self.guard.note(session)
         self._session = session
         try:
-            self._ask(object, "initialize", timeout_s=self._options.initialize_timeout_s)
+            self._request(object, "initialize", timeout_s=self._options.initialize_timeout_s)
         except HardwareRefusedError as error:
             if not self._options.exclusive:
-                self._forget()  # a terminate might end another client's session
-            self._in_trouble(f"it cannot be initialised: {error.message}")
+                self._clear_session()  # a terminate might end another client's session
+            self._note_error(f"it cannot be initialised: {error.message}")
             raise TryLaterError(f"Cannot initialise the hardware: {error.message}.", begun=False) from error
-        except (SilentError, InvalidReplyError) as error:
-            self._in_trouble(error.message)
+        except (NoReplyError, InvalidReplyError) as error:
+            self._note_error(error.message)
             raise TryLaterError(f"Cannot initialise the hardware: {error.message}.", begun=False) from error
-        self._begun = self._used = time.monotonic()
+        self._session_since = self._last_used = time.monotonic()
 
     def _execute(self, circuit: str, shots: int, raw_data: bool) -> MachineResult:
         job = ExecutePayload(next(self._jobs), circuit, shots, raw_data)
         try:
-            executed = self._link.ask(
+            executed = self._link.request(
                 MachineResult, self._session, "execute", job,
-                timeout_s=self._execute_timeout_s, given_up=self._is_gone,
+                timeout_s=self._execute_timeout_s, abort_reason=self._offline_reason,
             )  # fmt: skip
             self._retry_delay = RetryDelay("the hardware")
             return executed
-        except (SilentError, InvalidReplyError) as error:
-            self.lost(error.message)
+        except (NoReplyError, InvalidReplyError) as error:
+            self.fail_execution(error.message)
         finally:
-            self._used = time.monotonic()
+            self._last_used = time.monotonic()
 
-    def _is_gone(self) -> str:
-        health = self._stream.listen()
+    def _offline_reason(self) -> str:
+        health = self._stream.receive()
         return f"it went offline ({health.reason})" if health.state == "offline" else ""
 
-    def _try_later_if_away(self) -> None:
-        health = self._stream.listen()
+    def _try_later_if_not_ready(self) -> None:
+        health = self._stream.receive()
         if not health.ready:
             raise TryLaterError(f"The hardware went {health.state} ({health.reason}).", begun=True)
 
     # --- ending --------------------------------------------------------------------------------------
 
-    def end(self) -> None:
-        """Give the lock back. A refusal means that there is none."""
+    def end_own_session(self) -> None:
+        """End the session. A refusal means that there is none."""
         if self._session:
             try:
                 self._end_session(self._session)
-            except (SilentError, InvalidReplyError) as error:
-                self._in_trouble(error.message)
+            except (NoReplyError, InvalidReplyError) as error:
+                self._note_error(error.message)
                 raise TryLaterError(
                     f"The hardware did not terminate a session: {error.message}.", begun=False
                 ) from error
 
     def close(self) -> None:
-        """Give back what is held; what can't be given back is the guard's to try."""
+        """Release what is held; the guard tries whatever fails here."""
         try:
-            self.end()
+            self.end_own_session()
         except TryLaterError as error:
             log.warning("%s", error)
         self._link.close()
         self._stream.close()
         self._context.term()
-        self._guard.close()
+        self.guard.close()
 
-    def _give_back_in_time(self) -> None:
+    def _end_session_if_due(self) -> None:
         now, options = time.monotonic(), self._options
-        unused = now > self._used + options.release_after_s
-        if self._session and (unused or now > self._begun + options.session_limit_s):
+        unused = now > self._last_used + options.release_after_s
+        if self._session and (unused or now > self._session_since + options.session_limit_s):
             self._end_session(self._session)
 
     def _end_session(self, session: str) -> None:
         try:
-            self._link.ask(object, session, "terminate", timeout_s=self._options.reply_timeout_s)
+            self._link.request(object, session, "terminate", timeout_s=self._options.reply_timeout_s)
         except HardwareRefusedError as error:
             log.info("no session to terminate: %s", error)
-        self._stream.heard.times = 0
-        self._forget()
+        self._stream.status.repeats = 0
+        self._clear_session()
 
-    def _forget(self) -> None:
+    def _clear_session(self) -> None:
         self._session = ""
-        self._guard.note("")
+        self.guard.note("")
 
-    def _ask_dynamic(self) -> None:
-        self._stale_dynamic = False
+    def _read_dynamic(self) -> None:
+        self._dynamic_outdated = False
         try:
-            facts = self._ask(Any, "get_dynamic")
+            facts = self._request(Any, "get_dynamic")
         except HardwareRefusedError as error:
             log.info("cannot read the hardware's dynamic data: %s", error)
             return
         text = json.dumps(facts)
         self.dynamic = text if len(text) <= _DYNAMIC_LIMIT else ""
 
-    def _ask(self, kind: Any, command: Any, *, timeout_s: float = 0.0) -> Any:
+    def _request(self, kind: Any, command: Any, *, timeout_s: float = 0.0) -> Any:
         limit = timeout_s or self._options.reply_timeout_s
-        return self._link.ask(kind, self._session or str(uuid.uuid4()), command, timeout_s=limit)
+        return self._link.request(kind, self._session or str(uuid.uuid4()), command, timeout_s=limit)

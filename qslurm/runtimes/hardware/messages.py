@@ -1,7 +1,7 @@
-"""The words of a hardware server: JSON requests and replies on one port, its state published on another.
+"""The messages of a hardware server: JSON requests and replies on one port, its state published on another.
 
-Protocol version 3, as Quantum Inspire publishes it for those who build hardware. A reply is only believed when
-it is of the very session (and, for a circuit, the very job) that was asked about.
+Protocol version 3, as Quantum Inspire publishes it for builders of hardware. A reply must name the session
+(and, for a circuit, the job) of the request.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ PROTOCOL_VERSION = 3
 REPLY_LIMIT = 256 * 1024 * 1024
 """Bytes of one reply."""
 STATUS_LIMIT = 64 * 1024
-"""Bytes of one publication."""
+"""Bytes of one published status."""
 
-_ERROR_LIMIT = 500  # characters of a server's own words that are passed on
+_ERROR_LIMIT = 500  # characters of a server's error message that are passed on
 
 Command = Literal["initialize", "execute", "terminate", "get_static", "get_dynamic"]
-Published = Literal["OFFLINE", "CALIBRATING", "EXECUTING", "IDLE"]
+PublishedState = Literal["OFFLINE", "CALIBRATING", "EXECUTING", "IDLE"]
 
 
 class HardwareRefusedError(QslurmError):
-    """The hardware server says no; the message is its own."""
+    """The hardware server refuses a command; the message is its own."""
 
 
 class ExecutePayload(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class ExecutePayload(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is asked."""
+    """A command with its session."""
 
     session_id: str
     command: Command
@@ -57,7 +57,7 @@ class _Failure(msgspec.Struct, frozen=True):
 
 
 class Static(msgspec.Struct, frozen=True):
-    """What does not change about the hardware; `pgs` are the names of its gates."""
+    """The facts about the hardware that do not change; `pgs` are the names of its gates."""
 
     protocol_version: int
     nqubits: int
@@ -87,14 +87,14 @@ _publications = msgspec.json.Decoder(_Publication)
 
 
 def encode(request: Request) -> bytes:
-    """A request as it travels."""
+    """A request as JSON."""
     return _encoder.encode(request)
 
 
 def decode_reply(text: bytes, request: Request, kind: type[T]) -> T:
     """The payload of the reply to a request, as `kind`.
 
-    InvalidReplyError for what is no reply to it, HardwareRefusedError for a failure.
+    Raises InvalidReplyError for anything that is not a reply to it, HardwareRefusedError for a failure.
     """
     try:
         reply = _replies.decode(text)
@@ -103,7 +103,7 @@ def decode_reply(text: bytes, request: Request, kind: type[T]) -> T:
     if reply.session_id != request.session_id:
         raise InvalidReplyError(f"its reply to {request.command} belongs to another session")
     if reply.status == "failure":
-        raise HardwareRefusedError(_words(reply.payload))
+        raise HardwareRefusedError(_error_text(reply.payload))
     try:
         payload = msgspec.json.decode(reply.payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -115,19 +115,21 @@ def decode_reply(text: bytes, request: Request, kind: type[T]) -> T:
     return payload
 
 
-def decode_publication(text: bytes) -> Published | None:
-    """The state that a publication tells; None for what is none."""
+def decode_publication(text: bytes) -> PublishedState | None:
+    """The published state; None if the message has none."""
     try:
-        state: Published = msgspec.convert(_publications.decode(text).payload.state.upper(), Published)
+        state: PublishedState = msgspec.convert(
+            _publications.decode(text).payload.state.upper(), PublishedState
+        )
         return state
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _words(payload: msgspec.Raw) -> str:
+def _error_text(payload: msgspec.Raw) -> str:
     try:
-        said = " ".join(msgspec.json.decode(payload, type=_Failure).error_msg.split())
+        text = " ".join(msgspec.json.decode(payload, type=_Failure).error_msg.split())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = ""
-    said = "".join(character for character in said[:_ERROR_LIMIT] if character.isprintable())
-    return said.rstrip(".") or "no reason given"
+        text = ""
+    text = "".join(character for character in text[:_ERROR_LIMIT] if character.isprintable())
+    return text.rstrip(".") or "no reason given"

@@ -1,4 +1,4 @@
-"""Gives the hardware's lock back when the process that held it is killed.
+"""Terminates a session of the hardware if the process that holds it is killed.
 
 A hardware server that was initialised and never terminated stays executing, and never calibrates.
 """
@@ -16,29 +16,29 @@ log = logging.getLogger(__name__)
 
 
 class HardwareGuardSettings(msgspec.Struct, frozen=True):
-    """Where the server is, and how long to wait for its answer."""
+    """The server's command port, and how long to wait for its reply."""
 
     endpoint: str
     patience_s: float
 
 
 def main() -> None:
-    """What the guard does; what it is told of is the session that is open."""
-    charge, session = listen()
+    """The guard's main function; its note is the id of the open session."""
+    settings, session = listen()
     if session:
-        terminate(msgspec.json.decode(charge, type=HardwareGuardSettings), session)
+        terminate(msgspec.json.decode(settings, type=HardwareGuardSettings), session)
 
 
-def terminate(charge: HardwareGuardSettings, session: str) -> None:
-    """Terminate a session whose holder is gone. Asked once: a server that is busy answers when it is done."""
+def terminate(settings: HardwareGuardSettings, session: str) -> None:
+    """Terminate a session whose process has ended. Sent once: a busy server replies when it is done."""
     import zmq
 
     from qslurm.runtimes.hardware.command_link import HardwareLink
 
     with zmq.Context() as context:
-        link = HardwareLink(context, charge.endpoint)
+        link = HardwareLink(context, settings.endpoint)
         try:
-            link.ask(object, session, "terminate", timeout_s=charge.patience_s)
+            link.request(object, session, "terminate", timeout_s=settings.patience_s)
         except QslurmError as error:
             log.warning("cannot terminate session %s: %s", session, error)
         finally:

@@ -1,1 +1,1 @@
-"""The plug-in for Quantum Inspire as a backend."""
+"""The plug-in for the Quantum Inspire platform as a backend."""

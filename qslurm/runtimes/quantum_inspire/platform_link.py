@@ -1,8 +1,7 @@
-"""Asks Quantum Inspire through its official client, one question at a time, with limits of time and size.
+"""Calls Quantum Inspire through its official client, one request at a time, with limits of time and size.
 
-The client (`compute_api_client`, `qi2_shared`) knows the paths and the documents; what it lacks is added here: an
-answer that does not come, is far too long, or makes no sense is an error like any other, and no error quotes
-what was sent.
+The client (`compute_api_client`, `qi2_shared`) knows the paths and the documents. Added here: a missing,
+oversized or invalid reply is an error like any other, and no error quotes what was sent.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ANSWER_LIMIT = 32 * 1024 * 1024  # bytes; raw data of a million shots of 20 bits is 25 MiB
-_PIECE = 256 * 1024
-_WORDS = 500  # characters of the platform's own words that are passed on
-_NOT_ABOUT_THE_REQUEST = {401, 408, 425, 429}
-"""Statuses below 500 that say nothing of what was asked: it can be asked again."""
+_CHUNK = 256 * 1024
+_MAX_TEXT = 500  # characters of the platform's messages that are passed on
+_RETRYABLE = {401, 408, 425, 429}
+"""Statuses below 500 that do not concern the request: it can be repeated."""
 
 
-class AwayError(QslurmError):
-    """The platform gave no answer that makes sense; whether it did what it was asked to is not known."""
+class UnavailableError(QslurmError):
+    """The platform gave no valid reply; whether it carried out the request is unknown."""
 
 
 class RequestRefusedError(QslurmError):
-    """The platform refuses what it was asked, with these words."""
+    """The platform refuses a request, with this message."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -40,20 +39,20 @@ class RequestRefusedError(QslurmError):
 
 
 class PlatformLink:
-    """The official client, kept open for a process that asks with one thread."""
+    """The official client, kept open, for one thread."""
 
     def __init__(self, tokens: Tokens, timeout_s: float) -> None:
         self._client = _make_client(tokens, timeout_s)
         self._runner = asyncio.Runner()
 
-    def ask(self, kind: type[T], api: str, method: str, *arguments: Any, **named: Any) -> T:
-        """Call a method of one of the client's interfaces (`JobsApi`), and give its answer, which is a `kind`.
+    def call(self, kind: type[T], api: str, method: str, *arguments: Any, **named: Any) -> T:
+        """Call a method of one of the client's interfaces (`JobsApi`); its reply must be a `kind`.
 
-        RequestRefusedError for what the platform refuses, AwayError for everything else that is no answer.
+        Raises RequestRefusedError if the platform refuses, UnavailableError for any other failure.
         """
-        answer = self._runner.run(self._ask(api, method, arguments, named))
+        answer = self._runner.run(self._call(api, method, arguments, named))
         if not isinstance(answer, kind):
-            raise AwayError(f"its reply to {method} is not a {kind.__name__}")
+            raise UnavailableError(f"its reply to {method} is not a {kind.__name__}")
         return answer
 
     def close(self) -> None:
@@ -61,29 +60,31 @@ class PlatformLink:
         self._runner.run(self._client.close())
         self._runner.close()
 
-    async def _ask(self, api: str, method: str, arguments: Any, named: Any) -> Any:
+    async def _call(self, api: str, method: str, arguments: Any, named: Any) -> Any:
         import compute_api_client
         from aiohttp import ClientError
         from compute_api_client.exceptions import ApiException
 
-        ask = getattr(getattr(compute_api_client, api)(self._client), method)
+        call = getattr(getattr(compute_api_client, api)(self._client), method)
         try:
-            return await ask(*arguments, **named)
+            return await call(*arguments, **named)
         except ApiException as error:
             raise _refusal(error.status, error.body) from None
         except LoginError as error:
-            raise AwayError(error.message) from error
+            raise UnavailableError(error.message) from error
         except TimeoutError:
-            raise AwayError("it did not reply in time") from None
-        except (ClientError, OSError) as error:  # their texts name the host and the port, and no token
-            raise AwayError(f"cannot connect: {words(str(error)) or type(error).__name__}") from error
+            raise UnavailableError("it did not reply in time") from None
+        except (ClientError, OSError) as error:  # their messages have the host and the port, but no token
+            raise UnavailableError(
+                f"cannot connect: {clean_text(str(error)) or type(error).__name__}"
+            ) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            # Not chained: what pydantic says quotes the answer.
-            raise AwayError(f"invalid reply to {method}") from None
+            # not chained: pydantic's message quotes the reply
+            raise UnavailableError(f"invalid reply to {method}") from None
 
 
 def connect(credentials: str, timeout_s: float) -> tuple[PlatformLink, Tokens]:
-    """The way to the platform. ConfigError without the official client, or for credentials that can't be used."""
+    """Connect to the platform. ConfigError without the official client, or for unusable credentials."""
     try:
         import aiohttp  # noqa: F401
         import compute_api_client  # noqa: F401
@@ -97,22 +98,22 @@ def connect(credentials: str, timeout_s: float) -> tuple[PlatformLink, Tokens]:
     return PlatformLink(tokens, timeout_s), tokens
 
 
-def words(said: object) -> str:
-    """What somebody else wrote, fit for one line of ours and without its full stop; "" if it is no text."""
-    text = " ".join(said.split()) if isinstance(said, str) else ""
-    return "".join(character for character in text[:_WORDS] if character.isprintable()).rstrip(".")
+def clean_text(text: object) -> str:
+    """A foreign message as one line without its full stop; "" if it is no text."""
+    text = " ".join(text.split()) if isinstance(text, str) else ""
+    return "".join(character for character in text[:_MAX_TEXT] if character.isprintable()).rstrip(".")
 
 
 def _refusal(status: Any, body: Any) -> QslurmError:
-    said = _detail(body) or words(body)
-    if not isinstance(status, int) or status in _NOT_ABOUT_THE_REQUEST or not 400 <= status < 500:
-        more = f": {said}" if said and status == 401 else ""
-        return AwayError(f"it answers with HTTP {status}{more}")
-    return RequestRefusedError(said or f"HTTP {status} without a reason", status)
+    text = _detail(body) or clean_text(body)
+    if not isinstance(status, int) or status in _RETRYABLE or not 400 <= status < 500:
+        more = f": {text}" if text and status == 401 else ""
+        return UnavailableError(f"it answers with HTTP {status}{more}")
+    return RequestRefusedError(text or f"HTTP {status} without a reason", status)
 
 
 def _detail(body: Any) -> str:
-    """The words in `{"detail": …}`: a text, or one for each field that is wrong."""
+    """The messages in `{"detail": …}`: a text, or one for each invalid field."""
     try:
         found = msgspec.json.decode(body, type=dict[str, Any]).get("detail")
     except (msgspec.MsgspecError, TypeError, RecursionError):
@@ -122,7 +123,7 @@ def _detail(body: Any) -> str:
         if isinstance(found, list)
         else [found]
     )
-    return "; ".join(filter(None, map(words, each[:5])))
+    return "; ".join(filter(None, map(clean_text, each[:5])))
 
 
 def _make_client(tokens: Tokens, timeout_s: float) -> ApiClient:
@@ -156,10 +157,10 @@ def _make_client(tokens: Tokens, timeout_s: float) -> ApiClient:
 async def _read(response: Any) -> bytes:
     data = bytearray()
     try:
-        async for piece in response.response.content.iter_chunked(_PIECE):
-            data += piece
+        async for chunk in response.response.content.iter_chunked(_CHUNK):
+            data += chunk
             if len(data) > _ANSWER_LIMIT:
-                raise AwayError(f"its reply exceeds {_ANSWER_LIMIT >> 20} MiB")
+                raise UnavailableError(f"its reply exceeds {_ANSWER_LIMIT >> 20} MiB")
     finally:
-        response.response.close()  # gives the connection back if the answer was complete
+        response.response.close()  # keeps the connection if the reply was complete
     return bytes(data)

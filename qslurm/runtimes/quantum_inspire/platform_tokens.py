@@ -1,8 +1,8 @@
-"""The credentials for Quantum Inspire: where they are kept, who may read them, and how they are renewed.
+"""The credentials for Quantum Inspire: how they are kept, read and renewed.
 
 The file is the one that `qi login` writes (`~/.quantuminspire/config.json`), or a copy of it. It belongs to the
-dispatcher's user and nobody else may read it. A token that is about to expire is renewed, and the file written
-anew: with most identity providers the old one is worth nothing from then on.
+dispatcher's user, and no other user may read it. An expiring token is renewed and the file rewritten: most
+identity providers accept each refresh token once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,39 +30,43 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FILE_LIMIT = 256 * 1024  # bytes
-_ANSWER_LIMIT = 256 * 1024  # bytes of an identity provider's answer
+_ANSWER_LIMIT = 256 * 1024  # bytes of an identity provider's reply
 _EARLY_S = 30.0
-"""A token that lives no longer than this is renewed: it has to last for one request."""
+"""A token that expires sooner than this is renewed: it has to last for one request."""
 _LOCK_S = 0.05
 
 
+Fetch = Callable[[str, dict[str, str] | None, float], dict[str, Any]]
+
+
 class LoginError(QslurmError):
-    """There is no valid token, or none can be had now."""
+    """There is no valid token, and none can be obtained now."""
 
 
 class Tokens:
-    """What is in the credentials' file. The file is read again whenever it has changed.
+    """The credentials file, read again whenever it has changed.
 
-    It is what the official client's `Configuration` asks for a token (`refresh`, called before each request).
-    ConfigError if the file can't be used.
+    The official client's `Configuration` calls `refresh` before each request. Raises ConfigError if the file is
+    unusable.
     """
 
-    def __init__(self, path: str, timeout_s: float) -> None:
+    def __init__(self, path: str, timeout_s: float, *, fetch: Fetch | None = None) -> None:
         self._path = Path(path)
         self._timeout_s = timeout_s
-        self._seen: tuple[int, int, int] | None = None
+        self._fetch = fetch or fetch_json
+        self._read_version: tuple[int, int, int] | None = None
         self._settings = self._read()
         self.host = self._settings.default_host
         """The platform's address. It does not change while this process lives."""
 
     @property
     def member(self) -> int | None:
-        """Who submits, as the platform numbers its teams' members; None if the file does not say."""
+        """The id of the team member who submits; None if the file has none."""
         found: int | None = self._settings.auths[self.host].team_member_id
         return found
 
     def refresh(self) -> TokenInfo:
-        """A token that is valid now; LoginError if there is none to be had."""
+        """A valid token; LoginError if none can be obtained."""
         try:
             self._reread()
             if (token := self._valid()) is not None:
@@ -76,7 +80,7 @@ class Tokens:
     # --- the file ------------------------------------------------------------------------------------
 
     def _reread(self) -> None:
-        settings = self._read() if self._version() != self._seen else self._settings
+        settings = self._read() if self._version() != self._read_version else self._settings
         if settings.default_host != self.host:
             raise ConfigError(f"{self._path} now names {settings.default_host}: restart the dispatcher.")
         self._settings = settings
@@ -85,23 +89,23 @@ class Tokens:
         try:
             facts = self._path.stat()
         except OSError:
-            return None  # reading it will say what is wrong
+            return None  # reading it reports the error
         return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
     def _read(self) -> ApiSettings:
         from qi2_shared.settings import ApiSettings
 
-        self._seen = self._version()
+        self._read_version = self._version()
         data = _read_private(self._path)
         try:
             settings = ApiSettings.model_validate_json(data)
-            known = settings.auths[settings.default_host]
-        except (ValueError, KeyError):  # not chained: the error quotes what it has read
+            login = settings.auths[settings.default_host]
+        except (ValueError, KeyError):  # not chained: the error quotes the file
             raise ConfigError(
                 f"Invalid credentials in {self._path}.",
                 hint="Log in again with `qi login`, and copy ~/.quantuminspire/config.json there.",
             ) from None
-        if known.tokens is None:
+        if login.tokens is None:
             raise ConfigError(f"No token for {settings.default_host} in {self._path}.")
         refuse_clear_text(settings.default_host)
         return settings
@@ -133,34 +137,34 @@ class Tokens:
     def _renew(self) -> TokenInfo:
         from qi2_shared.settings import TokenInfo
 
-        known = self._settings.auths[self.host]
-        if known.tokens is None:
+        login = self._settings.auths[self.host]
+        if login.tokens is None:
             raise LoginError(f"no token for {self.host} in {self._path}")
-        endpoint = _fetch(known.well_known_endpoint, None, self._timeout_s).get("token_endpoint")
-        asked = {
+        endpoint = self._fetch(login.well_known_endpoint, None, self._timeout_s).get("token_endpoint")
+        form = {
             "grant_type": "refresh_token",
-            "client_id": known.client_id,
-            "refresh_token": known.tokens.refresh_token,
+            "client_id": login.client_id,
+            "refresh_token": login.tokens.refresh_token,
         }
-        answer = _fetch(str(endpoint), asked, self._timeout_s)
+        answer = self._fetch(str(endpoint), form, self._timeout_s)
         # A provider that keeps refresh tokens does not send them again.
-        answer = {"refresh_token": known.tokens.refresh_token, **answer, "generated_at": time.time()}
+        answer = {"refresh_token": login.tokens.refresh_token, **answer, "generated_at": time.time()}
         try:
             token = TokenInfo(**answer)
         except (ValueError, TypeError):
             raise LoginError("invalid reply from the identity provider") from None
-        known.tokens = token
+        login.tokens = token
         try:
             write_atomically(self._path, self._settings.model_dump_json(indent=2).encode(), mode=0o600)
         except OSError:
             log.exception("cannot save the renewed token in %s", self._path)
         else:
-            self._seen = self._version()
+            self._read_version = self._version()
         return token
 
 
 def refuse_clear_text(url: str) -> None:
-    """ConfigError for an address to which a token would travel in the clear; this host's own are fine."""
+    """Raise ConfigError for an address to which a token would be sent unencrypted; loopback is allowed."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -172,7 +176,7 @@ def refuse_clear_text(url: str) -> None:
 
 
 def _read_private(path: Path) -> bytes:
-    """A file of this user's own that nobody else may read."""
+    """Read a file that belongs to this user and that no other user may read."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
@@ -206,8 +210,8 @@ def _locked(handle: int) -> bool:
     return True
 
 
-def _fetch(url: str, form: dict[str, str] | None, timeout_s: float) -> dict[str, Any]:
-    """Ask the identity provider (POST with a form, else GET); LoginError with a reason that quotes no token.
+def fetch_json(url: str, form: dict[str, str] | None, timeout_s: float) -> dict[str, Any]:
+    """Query the identity provider (POST with a form, else GET); LoginError with a reason that quotes no token.
 
     The official client does this without any limit of time or size.
     """
@@ -225,8 +229,8 @@ def _fetch(url: str, form: dict[str, str] | None, timeout_s: float) -> dict[str,
             allow_redirects=False,
         ) as response:
             data = b""
-            for piece in response.iter_content(16 * 1024):
-                data += piece
+            for chunk in response.iter_content(16 * 1024):
+                data += chunk
                 if len(data) > _ANSWER_LIMIT or time.monotonic() > until:
                     raise LoginError("the identity provider's reply is too long or too slow")
             status = response.status_code

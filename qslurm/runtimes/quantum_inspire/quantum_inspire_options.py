@@ -1,4 +1,4 @@
-"""What an operator may say of a backend that is Quantum Inspire."""
+"""The options of a backend at Quantum Inspire."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
 """The plug-in `quantuminspire`: executes circuits on the Quantum Inspire platform, through its official client.
 
-For the platform each circuit is a job of its own, in its own queue. It is begun with one request (`enqueue`) that
-names a job known before, so that after a cut nothing has to be sent again without having looked.
+Each circuit is a job of its own there, in the platform's queue. One request (`enqueue`), which names a job
+created before, starts it; so after a broken connection nothing is repeated without a check.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +15,7 @@ from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.runtimes.circuit_limits import refuse_raw_data, refuse_too_wide
 from qslurm.runtimes.health import Health, RetryDelay, TryLaterError
 from qslurm.runtimes.interface import BackendType, Outcome
+from qslurm.runtimes.machine_result import counts_by_bit
 from qslurm.runtimes.quantum_inspire.quantum_inspire_options import QuantumInspireOptions
 
 if TYPE_CHECKING:
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from qslurm.runtimes.plugin import BackendFacts
     from qslurm.runtimes.quantum_inspire.job_runner import JobRunner, PlatformResult
 
-_SHARE = 0.8  # of the dispatcher's limit: this process would rather give up by itself than be killed
-
 
 class QuantumInspireRuntime:
-    """One process of it serves a backend, with one circuit at the platform at a time."""
+    """Its process is the only one of the backend, and has one circuit at the platform at a time."""
 
     Options = QuantumInspireOptions
     max_workers = 1
@@ -36,75 +34,69 @@ class QuantumInspireRuntime:
         self._backend = backend
         self._options = options
         self._opened: JobRunner | None = None
-        self._theirs: Any = None  # what the platform says of its backend type
+        self._platform_type: Any = None  # the platform's description of its backend type
         self._health = Health("offline", "no reply from Quantum Inspire yet")
         self._retry_delay = RetryDelay("Quantum Inspire")
-        self._look_at = 0.0
+        self._check_at = 0.0
 
     @property
     def backend_type(self) -> BackendType:
-        """What the configuration says, and what the platform has said by now."""
-        facts, theirs = self._backend, self._theirs
-        known = BackendType(
-            name=facts.name,
-            identifier=facts.name,
-            nqubits=facts.qubits,
-            max_number_of_shots=facts.max_shots,
-            default_number_of_shots=facts.default_shots,
-        )
-        if theirs is None:
+        """The backend as configured, and what the platform has reported by now."""
+        facts, platform_type = self._backend, self._platform_type
+        known = facts.backend_type()
+        if platform_type is None:
             return known
         return msgspec.structs.replace(
             known,
-            id=theirs.id,
-            description=theirs.description,
-            infrastructure=theirs.infrastructure,
-            nqubits=min(facts.qubits, theirs.nqubits),
-            max_number_of_shots=min(facts.max_shots, theirs.max_number_of_shots),
-            default_number_of_shots=min(facts.default_shots, theirs.max_number_of_shots),
-            gateset=[gate for gate in theirs.gateset if gate],
-            topology=theirs.topology,
-            features=[feature for feature in theirs.features if feature],
-            default_compiler_config=theirs.default_compiler_config,
-            supports_raw_data=theirs.supports_raw_data,
-            is_hardware=theirs.is_hardware,
-            protocol_version=theirs.protocol_version,
-            messages={name: {"content": each.content or ""} for name, each in theirs.messages.items()},
+            id=platform_type.id,
+            description=platform_type.description,
+            infrastructure=platform_type.infrastructure,
+            nqubits=min(facts.qubits, platform_type.nqubits),
+            max_number_of_shots=min(facts.max_shots, platform_type.max_number_of_shots),
+            default_number_of_shots=min(facts.default_shots, platform_type.max_number_of_shots),
+            gateset=[gate for gate in platform_type.gateset if gate],
+            topology=platform_type.topology,
+            features=[feature for feature in platform_type.features if feature],
+            default_compiler_config=platform_type.default_compiler_config,
+            supports_raw_data=platform_type.supports_raw_data,
+            is_hardware=platform_type.is_hardware,
+            protocol_version=platform_type.protocol_version,
+            messages={name: {"content": each.content or ""} for name, each in platform_type.messages.items()},
         )
 
     def open(self) -> None:
-        """Read the credentials. A platform that is not there is no error: it may come."""
+        """Read the credentials. The platform need not be reachable yet."""
         from qslurm.runtimes.quantum_inspire.job_runner import JobRunner
 
-        limit_s = min(self._options.execute_timeout_s, self._backend.execution_limit_s * _SHARE)
+        limit_s = self._backend.own_limit_s(self._options.execute_timeout_s)
         self._opened = JobRunner(self._options, limit_s)
 
     def close(self) -> None:
-        """Cancel what is at the platform, as far as it can be."""
+        """Cancel the jobs at the platform, as far as possible."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None
 
     def attend(self) -> Health:
-        """How the platform's backend is, asked every `status_every_s`. Asking may take a request's time."""
-        from qslurm.runtimes.quantum_inspire.platform_link import AwayError, RequestRefusedError
+        """The health of the platform's backend, read every `status_every_s`. Reading may take a request's time."""
+        from qslurm.runtimes.quantum_inspire.platform_link import RequestRefusedError, UnavailableError
 
-        self._desk.look()
-        if time.monotonic() < self._look_at or not self._retry_delay.is_over():
+        self._runner.check_guard()
+        if time.monotonic() < self._check_at or not self._retry_delay.is_over():
             return self._health
         try:
-            self._theirs = self._desk.backend_type()
-        except AwayError as error:
-            self._in_trouble(error.message)
+            self._platform_type = self._runner.backend_type()
+        except UnavailableError as error:
+            self._note_error(error.message)
         except RequestRefusedError as error:
-            self._in_trouble(f"cannot read the state of its backend: {error.message}")
+            self._note_error(f"cannot read the state of its backend: {error.message}")
         else:
-            self._look_at = time.monotonic() + self._options.status_every_s
-            self._health = health_of(self._theirs)
+            self._check_at = time.monotonic() + self._options.status_every_s
+            self._health = health_of(self._platform_type)
         return self._health
 
     def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:  # noqa: ARG002
-        """Execute a circuit. The platform does not repeat itself: the seed is not looked at."""
+        """Execute a circuit. The platform does not repeat itself: the seed is ignored."""
         from qslurm.circuits.bit_indices import indexed_by_qubit
         from qslurm.circuits.check import check_circuit
 
@@ -112,26 +104,26 @@ class QuantumInspireRuntime:
         self._refuse_impossible(facts, shots, file, raw_data=raw_data)
         readout = indexed_by_qubit(facts.readout, file)
         try:
-            measured = self._desk.execute(readout, shots, raw_data=raw_data, file=file)
+            measured = self._runner.execute(readout, shots, raw_data=raw_data, file=file)
         except TryLaterError as error:
-            self._in_trouble(error.message.rstrip("."))
+            self._note_error(error.message.rstrip("."))
             raise
         except QslurmError:
-            self._retry_delay = RetryDelay("Quantum Inspire")  # it answers
+            self._retry_delay = RetryDelay("Quantum Inspire")  # the platform works
             raise
         self._retry_delay = RetryDelay("Quantum Inspire")
         return _outcome(measured, readout, shots)
 
     @property
-    def _desk(self) -> JobRunner:
+    def _runner(self) -> JobRunner:
         if self._opened is None:
             raise ValueError("the runtime is not open")
         return self._opened
 
-    def _in_trouble(self, why: str) -> None:
+    def _note_error(self, why: str) -> None:
         self._retry_delay.fail(why)
         self._health = self._retry_delay.health()
-        self._look_at = 0.0  # as soon as it has been left alone for long enough
+        self._check_at = 0.0  # as soon as the retry delay is over
 
     def _refuse_impossible(self, facts: CircuitFacts, shots: int, file: str, *, raw_data: bool) -> None:
         known = self.backend_type
@@ -144,30 +136,27 @@ class QuantumInspireRuntime:
         refuse_too_wide(known, facts, facts.readout.qubits, file)
 
 
-def health_of(theirs: Any) -> Health:
-    """How a backend type of the platform's is, in our words."""
-    from qslurm.runtimes.quantum_inspire.platform_link import words
+def health_of(platform_type: Any) -> Health:
+    """The health that a backend type of the platform has."""
+    from qslurm.runtimes.quantum_inspire.platform_link import clean_text
 
-    said = "; ".join(filter(None, (words(each.content) for each in theirs.messages.values())))
-    more = f": {said}" if said else ""
-    name = words(theirs.name)
-    if not theirs.enabled:
-        return Health("offline", f"{name} is switched off at Quantum Inspire{more}")
-    status = str(theirs.status.value)
+    text = "; ".join(filter(None, (clean_text(each.content) for each in platform_type.messages.values())))
+    detail = f": {text}" if text else ""
+    name = clean_text(platform_type.name)
+    if not platform_type.enabled:
+        return Health("offline", f"{name} is switched off at Quantum Inspire{detail}")
+    status = str(platform_type.status.value)
     if status in {"idle", "executing"}:
         return Health("idle" if status == "idle" else "executing")
     if status in {"calibrating", "benchmarking"}:
-        return Health("calibrating", f"{name} is {status} at Quantum Inspire{more}")
-    return Health("offline", f"{name} is {status} at Quantum Inspire{more}")
+        return Health("calibrating", f"{name} is {status} at Quantum Inspire{detail}")
+    return Health("offline", f"{name} is {status} at Quantum Inspire{detail}")
 
 
 def _outcome(measured: PlatformResult, readout: Readout, shots: int) -> Outcome:
-    counts: Counter[str] = Counter()
-    for key, count in measured.counts.items():
-        counts[readout.key(key)] += count
     strings = measured.raw_data
     return Outcome(
-        counts=dict(sorted(counts.items())),
+        counts=counts_by_bit(measured.counts, readout),
         raw_data=None if strings is None else [readout.key(string) for string in strings],
         shots_requested=shots,
         shots_done=measured.shots_done,

@@ -133,7 +133,7 @@ def test_what_the_hardware_can_not_do_is_refused_before_it_is_asked(
 def test_raw_data_that_the_hardware_does_not_give_is_refused(runtime: HardwareRuntime) -> None:
     import msgspec
 
-    session = runtime._session
+    session = runtime.machine_lock
     assert session.static is not None
     session.static = msgspec.structs.replace(session.static, supports_raw_data=False)
     with pytest.raises(InvalidInputError, match="no raw data"):
@@ -303,7 +303,7 @@ def test_a_dead_clients_lock_is_given_back(qpu: Qpu, make: Make) -> None:
 
 def test_a_guard_that_is_killed_is_replaced_and_knows_the_session(qpu: Qpu, runtime: HardwareRuntime) -> None:
     execute(runtime)
-    guard = runtime._session._guard
+    guard = runtime.machine_lock.guard
     first = guard.pid
     os.kill(first, signal.SIGKILL)
     until(lambda: runtime.attend() and guard.pid != first)

@@ -92,24 +92,24 @@ def test_results_that_pass_are_possible_ones(results: dict[str, int], raw_data: 
 def test_hardware_is_offline_exactly_when_it_says_so_or_nothing(
     steps: list[tuple[str, float]], pause: float
 ) -> None:
-    heard, now, last = PublishedStatus(15.0, 0.0), 0.0, None
+    status, now, last = PublishedStatus(15.0, 0.0), 0.0, None
     for state, seconds in steps:
         now += seconds
-        heard.note(state, now, 1e9 + now)  # type: ignore[arg-type]
-        assert heard.health(now).state == state.lower()
+        status.note(state, now, 1e9 + now)  # type: ignore[arg-type]
+        assert status.health(now).state == state.lower()
         last = state
-    health = heard.health(now + pause)
+    health = status.health(now + pause)
     gone = last is None or now + pause > now + 15.0
     assert health.state == ("offline" if gone else str(last).lower())
     assert bool(health.reason) == (not health.ready)
 
 
 def test_the_reason_does_not_change_while_the_state_lasts() -> None:
-    heard = PublishedStatus(15.0, 0.0)
-    heard.note("CALIBRATING", 1.0, 1e9)
-    first = heard.health(1.0)
-    heard.note("CALIBRATING", 9.0, 1e9 + 8)
-    assert heard.health(9.0) == first
+    status = PublishedStatus(15.0, 0.0)
+    status.note("CALIBRATING", 1.0, 1e9)
+    first = status.health(1.0)
+    status.note("CALIBRATING", 9.0, 1e9 + 8)
+    assert status.health(9.0) == first
     assert first.reason == "since 01:46:40 UTC"
 
 

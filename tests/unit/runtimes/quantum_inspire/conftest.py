@@ -13,6 +13,7 @@ if importlib.util.find_spec("compute_api_client") is None:
 from qslurm.runtimes.plugin import BackendFacts
 from qslurm.runtimes.quantum_inspire.quantum_inspire_options import QuantumInspireOptions
 from qslurm.runtimes.quantum_inspire.quantum_inspire_runtime import QuantumInspireRuntime
+from tests.unit.runtimes.quantum_inspire.official import Official
 from tests.unit.runtimes.quantum_inspire.platform import BACKEND, Platform
 from tests.unit.waiting import until
 
@@ -76,3 +77,18 @@ def runtime(platform: Platform, shared_runtime: QuantumInspireRuntime) -> Quantu
     del platform
     until(lambda: shared_runtime.attend().ready)
     return shared_runtime
+
+
+@pytest.fixture(scope="module")
+def shared_official(
+    shared_platform: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Official]:
+    official = Official(shared_platform.credentials(tmp_path_factory.mktemp("keys") / "credentials.json"))
+    yield official
+    official.close()
+
+
+@pytest.fixture
+def official(platform: Platform, shared_official: Official) -> Official:
+    del platform
+    return shared_official

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from qslurm.runtimes.quantum_inspire.platform_link import PlatformLink, connect
+from tests.unit.runtimes.quantum_inspire.platform import TOKEN, Platform
+
+BELL = "version 3.0; qubit[2] q; bit[2] b; H q[0]; CNOT q[0], q[1]; b = measure q"
+HYBRID = "def execute(qi):\n    pass\n\ndef finalize(results):\n    return {}\n"
+
+
+def ask(platform: Platform, method: str, path: str, **options: Any) -> requests.Response:
+    headers = {"Authorization": f"Bearer {options.pop('token', TOKEN)}"}
+    return requests.request(method, platform.url + path, headers=headers, timeout=60, **options)
 
 
 class Official:
@@ -19,7 +30,7 @@ class Official:
         self.link.close()
 
     def asks(self, api: str, method: str, *arguments: Any, **named: Any) -> Any:
-        return self.link.ask(object, api, method, *arguments, **named)
+        return self.link.call(object, api, method, *arguments, **named)
 
     def backend_type(self, name: str) -> Any:
         page = self.asks("BackendTypesApi", "read_backend_types_backend_types_get")
@@ -78,8 +89,8 @@ class Official:
         return list(self.asks("ResultsApi", "read_results_by_job_id_results_job_job_id_get", number).items)
 
     def final_result(self, number: int) -> Any:
-        ask = "read_final_result_by_job_id_final_results_job_job_id_get"
-        return self.asks("FinalResultsApi", ask, number).final_result
+        call = "read_final_result_by_job_id_final_results_job_job_id_get"
+        return self.asks("FinalResultsApi", call, number).final_result
 
     def logs(self, number: int) -> list[str]:
         return [one.line for one in self.asks("JobsApi", "get_job_logs_jobs_id_logs_get", number).logs]

@@ -51,16 +51,13 @@ def test_two_that_find_it_expired_renew_it_once(platform: Platform, credentials:
 
 
 def test_a_provider_that_keeps_refresh_tokens_need_not_send_one(
-    platform: Platform, credentials: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, credentials: Path
 ) -> None:
-    from qslurm.runtimes.quantum_inspire import platform_tokens as quantum_inspire_tokens
-
     def fetch(url: str, form: dict[str, str] | None, timeout_s: float) -> dict[str, object]:
         return {"token_endpoint": url} if form is None else {"access_token": "fresh", "expires_in": 60}
 
-    monkeypatch.setattr(quantum_inspire_tokens, "_fetch", fetch)
     platform.credentials(credentials, tokens=OLD)
-    token = Tokens(str(credentials), 30).refresh()
+    token = Tokens(str(credentials), 30, fetch=fetch).refresh()
     assert (token.access_token, token.refresh_token) == ("fresh", REFRESH)
 
 

@@ -2,66 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import msgspec
 import pytest
-from _pytest.mark.structures import ParameterSet
-from testbed.layout import CHECKOUT
 
-from qslurm.c2.jobmanager.compute_api.runner import MeasuredCircuit
-from qslurm.errors import CircuitError, ConfigError, InvalidInputError, JobFailedError, TimedOutError
+from qslurm.errors import CircuitError, ConfigError, InvalidInputError, JobFailedError
 from qslurm.runtimes.health import Health, TryLaterError
-from qslurm.runtimes.interface import Outcome
-from qslurm.runtimes.machine_result import InvalidReplyError
 from qslurm.runtimes.plugin import find_plugin, read_options
-from qslurm.runtimes.quantum_inspire import job_runner
 from qslurm.runtimes.quantum_inspire.quantum_inspire_runtime import QuantumInspireRuntime, health_of
+from tests.unit.runtimes.quantum_inspire.executions import (
+    BELL,
+    ENQUEUE,
+    Make,
+    execute,
+    execute_at_last,
+)
 from tests.unit.runtimes.quantum_inspire.platform import BACKEND, REFRESH, TOKEN, Platform
 from tests.unit.waiting import until
-
-BELL = "version 3.0; qubit[2] q; bit[2] b; H q[0]; CNOT q[0], q[1]; b = measure q"
-ENQUEUE = r"PATCH /batch_jobs/\d+/enqueue"
-FOR_EVER = 10**9
-
-Make = Callable[..., QuantumInspireRuntime]
-
-LONG = pytest.mark.slurm  # it needs none, but takes as long as if it did
-
-
-def each_with_each(requests: list[str], faults: list[str]) -> list[ParameterSet]:
-    """All pairs; in every run each fault of some request, in turn."""
-    return [
-        pytest.param(request, what, marks=[] if (of + number) % len(requests) == 0 else LONG)
-        for of, request in enumerate(requests)
-        for number, what in enumerate(faults)
-    ]
-
-
-def execute(
-    runtime: QuantumInspireRuntime, circuit: str = BELL, shots: int = 100, *, raw_data: bool = False
-) -> Outcome:
-    return runtime.execute(circuit, shots, seed=None, raw_data=raw_data, file="bell.cq")
-
-
-def execute_at_last(runtime: QuantumInspireRuntime) -> Outcome:
-    """As the dispatcher does it: a circuit that was not begun is given back when the platform is ready again."""
-    while True:
-        try:
-            return execute(runtime)
-        except TryLaterError as error:
-            assert not error.begun
-        until(lambda: runtime.attend().ready)
-
 
 # --- a circuit --------------------------------------------------------------------------------------
 
@@ -176,209 +136,6 @@ def test_a_full_queue_is_not_the_circuits_fault(
     assert not caught.value.begun
     assert execute_at_last(runtime).counts
     assert platform.runner.executed == [1]
-
-
-# --- a bad link -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("request_", "what"),
-    each_with_each(["POST /commits", "POST /jobs"], ["lost", "cut", "rubbish", "503", "401", "huge"]),
-)
-def test_what_breaks_off_before_the_beginning_is_done_again_and_executed_once(
-    runtime: QuantumInspireRuntime, platform: Platform, request_: str, what: str
-) -> None:
-    platform.goes_wrong(request_, what)
-    with pytest.raises(TryLaterError) as caught:
-        execute(runtime)
-    assert not caught.value.begun
-    assert platform.runner.executed == []
-    assert execute_at_last(runtime).shots_done == 100
-    assert platform.runner.executed == [len(platform.runner.begun)] == [1]
-
-
-@pytest.mark.parametrize("request_", ["GET /projects", "POST /algorithms", "GET /languages"])
-def test_what_breaks_off_the_first_time_is_done_again(make: Make, platform: Platform, request_: str) -> None:
-    platform.goes_wrong(request_, "cut")
-    assert execute_at_last(make(project=f"for {request_}")).shots_done == 100
-    assert platform.runner.executed == [1]
-
-
-@pytest.mark.parametrize("what", ["lost", "cut", "rubbish", "503"])
-def test_a_beginning_of_which_nobody_knows_is_looked_up(
-    runtime: QuantumInspireRuntime, platform: Platform, what: str
-) -> None:
-    platform.goes_wrong(ENQUEUE, what)
-    assert execute(runtime).shots_done == 100
-    assert platform.runner.executed == [1]
-    assert platform.count(ENQUEUE) == (1 if what == "cut" else 2)
-
-
-@pytest.mark.parametrize(
-    ("request_", "what"),
-    each_with_each([r"GET /jobs/\d+", r"GET /results/job/\d+"], ["cut", "rubbish", "huge", "500", "429"]),
-)
-def test_a_bad_answer_while_waiting_is_asked_for_again(
-    runtime: QuantumInspireRuntime, platform: Platform, request_: str, what: str
-) -> None:
-    platform.goes_wrong(request_, what, times=3)
-    assert execute(runtime).shots_done == 100
-    assert platform.runner.executed == [1]
-    assert platform.count(request_) >= 4
-
-
-def test_an_answer_that_never_comes_is_not_waited_for(make: Make, platform: Platform) -> None:
-    runtime = make(request_timeout_s=1.0)
-    platform.goes_wrong(r"GET /jobs/\d+", "silent")
-    assert execute_at_last(runtime).shots_done == 100
-    assert len(platform.runner.executed) == 1
-
-
-def test_a_result_may_come_after_the_end(runtime: QuantumInspireRuntime, platform: Platform) -> None:
-    platform.runner.silent_results = 3
-    assert execute(runtime).shots_done == 100
-
-
-def test_a_job_without_a_result_fails(make: Make, platform: Platform) -> None:
-    platform.runner.silent_results = FOR_EVER
-    with pytest.raises(JobFailedError, match="completed without a result"):
-        execute_at_last(make(request_timeout_s=0.5))
-
-
-def test_a_lost_outcome_is_fetched_when_the_circuit_comes_again(make: Make, platform: Platform) -> None:
-    runtime = make(execute_timeout_s=0.2)
-    assert execute_at_last(runtime).shots_done == 100
-    platform.goes_wrong(r"GET /jobs/\d+", "503", times=FOR_EVER)
-    with pytest.raises(TryLaterError, match=r"Cannot fetch .*: it answers with HTTP 503") as caught:
-        execute(runtime)
-    assert caught.value.begun
-    platform.is_well()
-    before = platform.count("POST /jobs")
-    assert execute(runtime).shots_done == 100
-    assert platform.count("POST /jobs") == before
-    assert len(platform.runner.executed) == len(platform.runner.begun) == 2
-
-
-# --- late, and cancelled ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("hold", "cancelled", "words"),
-    [("planned", [1], "had not started and is cancelled"), ("running", [], "cannot be cancelled")],
-)
-def test_a_circuit_that_takes_too_long_is_given_up_and_cancelled_if_it_can_be(
-    make: Make, platform: Platform, hold: str, cancelled: list[int], words: str
-) -> None:
-    platform.runner.hold = hold
-    with pytest.raises(TimedOutError, match=words):
-        execute(make(execute_timeout_s=0.2))
-    assert platform.runner.cancelled == cancelled
-
-
-_WAITS = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import msgspec
-from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire.quantum_inspire_options import QuantumInspireOptions
-from qslurm.runtimes.quantum_inspire.quantum_inspire_runtime import QuantumInspireRuntime
-facts = BackendFacts(name="qi", qubits=10, max_shots=10_000, default_shots=100)
-runtime = QuantumInspireRuntime(facts, msgspec.json.decode(sys.argv[2], type=QuantumInspireOptions))
-runtime.open()
-runtime.execute(sys.argv[3], 100, seed=None, raw_data=False, file="bell.cq")
-"""
-
-
-@pytest.mark.parametrize(
-    "number",
-    [pytest.param(signal.SIGKILL, id="killed"), pytest.param(signal.SIGTERM, id="ended", marks=LONG)],
-)
-def test_what_nobody_waits_for_any_more_is_cancelled_there(
-    credentials: Path, platform: Platform, number: signal.Signals
-) -> None:
-    platform.runner.hold = "planned"
-    options = msgspec.json.encode(
-        {"credentials": str(credentials), "backend_type": BACKEND, "poll_s": 0.05}
-    ).decode()
-    root = str(CHECKOUT)
-    process = subprocess.Popen([sys.executable, "-c", _WAITS, root, options, BELL])
-    try:
-        until(lambda: platform.count(r"GET /jobs/\d+") >= 2)
-    finally:
-        os.kill(process.pid, number)
-        process.wait()
-    until(lambda: platform.runner.cancelled == [1])
-
-
-# --- results that make no sense ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"counts": {}},
-        {"counts": {"00": 101}},
-        {"counts": {"00": 0, "11": 100}},
-        {"counts": {"00": -1, "11": 101}},
-        {"counts": {"0": 100}},
-        {"counts": {"00": 50, "011": 50}},
-        {"counts": {"0x": 100}},
-        {"counts": {"00": 0.5, "11": 0.5}},
-        {"shots_done": 0},
-        {"shots_done": 101},
-        {"shots_done": 10},
-        {"seconds": -1.0},
-    ],
-    ids=str,
-)
-def test_a_result_that_makes_no_sense_is_none(changes: dict[str, Any]) -> None:
-    assert measured_of(RESULT).counts == RESULT["counts"]
-    with pytest.raises(InvalidReplyError):
-        measured_of(RESULT | changes)
-
-
-@pytest.mark.parametrize("raw_data", [None, [], ["00"] * 99, ["00"] * 101, ["0"] * 100], ids=repr)
-def test_raw_data_that_makes_no_sense_is_none(raw_data: list[str] | None) -> None:
-    good = RESULT | {"raw_data": ["00"] * 50 + ["11"] * 50}
-    assert measured_of(good, raw_data=True).raw_data == good["raw_data"]
-    with pytest.raises(InvalidReplyError):
-        measured_of(good | {"raw_data": raw_data}, raw_data=True)
-
-
-RESULT: dict[str, Any] = {"counts": {"00": 50, "11": 50}, "shots_done": 100, "seconds": 0.5, "raw_data": None}
-
-
-def measured_of(found: dict[str, Any], *, raw_data: bool = False) -> job_runner.PlatformResult:
-    """What is made of a result, as the official client gives it, of BELL with 100 shots."""
-    result = SimpleNamespace(job_id=1, results=found["counts"], execution_time_in_seconds=found["seconds"],
-                             shots_done=found["shots_done"], raw_data=found["raw_data"])  # fmt: skip
-    return job_runner._measured(result, job_runner._Wanted(BELL, 100, raw_data), 2, 60.0)
-
-
-@pytest.mark.parametrize("changes", [{"counts": {"00": 101}}, {"raw_data": ["00"] * 99}], ids=str)
-def test_a_job_whose_result_makes_no_sense_fails(
-    runtime: QuantumInspireRuntime, platform: Platform, changes: dict[str, Any]
-) -> None:
-    platform.runner.change = lambda measured: msgspec.structs.replace(measured, **changes)
-    with pytest.raises(JobFailedError, match="invalid result"):
-        execute(runtime, raw_data=True)
-
-
-def test_nobody_is_charged_for_more_than_was_waited_for(
-    runtime: QuantumInspireRuntime, platform: Platform
-) -> None:
-    platform.runner.seconds = 1e300
-    began = time.monotonic()
-    assert execute(runtime).seconds <= time.monotonic() - began
-
-
-def test_fewer_shots_than_asked_for_are_told(runtime: QuantumInspireRuntime, platform: Platform) -> None:
-    def fewer(measured: MeasuredCircuit) -> MeasuredCircuit:
-        return msgspec.structs.replace(measured, counts={"00": 40, "11": 10}, shots_done=60)
-
-    platform.runner.change = fewer
-    outcome = execute(runtime)
-    assert (outcome.counts, outcome.shots_requested, outcome.shots_done) == ({"00": 40, "11": 10}, 100, 60)
 
 
 # --- how it is --------------------------------------------------------------------------------------
