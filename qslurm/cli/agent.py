@@ -47,7 +47,7 @@ def serve(config_file: Path | None, platform: str | None) -> None:
       qslurm agent serve --config /etc/qslurm/config.toml
       qslurm agent serve --platform tuna
     """
-    from qslurm.c1.agent.service import serve as serve_agent
+    from qslurm.c1.agent.agent_service import serve as serve_agent
     from qslurm.c1.config.center_config import FILE_VARIABLE, SYSTEM_FILE, load_config
     from qslurm.system.event_log import configure
 

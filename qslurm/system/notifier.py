@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Notifier:
-    """One bell for each thing that can change. Listen first, look then, and wait last: so no ring is missed."""
+    """Events by what can change. Listen, then check, then wait, so that no change is missed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Made in the loop's thread."""
@@ -31,14 +31,14 @@ class Notifier:
                 if not self._listening[one]:
                     del self._listening[one]
 
-    def ring(self, *what: Hashable) -> None:
+    def notify(self, *what: Hashable) -> None:
         """Wake all listeners of one of `what`. Thread-safe."""
         if threading.get_ident() == self._loop_thread:
-            self._ring(what)
+            self._notify(what)
         elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._ring, what)
+            self._loop.call_soon_threadsafe(self._notify, what)
 
-    def _ring(self, what: tuple[Hashable, ...]) -> None:
+    def _notify(self, what: tuple[Hashable, ...]) -> None:
         for one in what:
             for event in self._listening.get(one, ()):
                 event.set()

@@ -236,7 +236,7 @@ def test_rubbish_and_silence_hurt_nobody(center):
 
 
 def test_by_the_network_only_a_credential_of_this_centers_munge_is_taken(center):
-    from qslurm.c1.connection.agent_messages import GetJobs, answers, encode
+    from qslurm.c1.connection.agent_messages import GetJobs, encode, response_decoder
     from qslurm.wire.blocking import BlockingConnection
     from qslurm.wire.frames import NO_REQUEST, signed_frame
 
@@ -246,4 +246,4 @@ def test_by_the_network_only_a_credential_of_this_centers_munge_is_taken(center)
             link.sendall(signed_frame(NO_REQUEST, body, credential))
             with BlockingConnection(link, 1 << 16) as connection:
                 _, answer = connection.receive(time.monotonic() + 30)
-            assert answers.decode(answer).kind == "permission"
+            assert response_decoder.decode(answer).kind == "permission"

@@ -28,7 +28,7 @@ def connected(by_network=False):
 def asked(link, question):
     link.sendall(signed_frame(0, encode(question), b""))
     _, size = read_head(link.recv(OVERHEAD, socket.MSG_WAITALL), 1 << 30)
-    return answers.decode(link.recv(size, socket.MSG_WAITALL))
+    return response_decoder.decode(link.recv(size, socket.MSG_WAITALL))
 
 def payload(**job):
     key = uuid.uuid4().hex

@@ -215,9 +215,9 @@ def test_only_the_releaser_is_told_how_others_jobs_ended(alice):
     program = (
         "import sys; from qslurm.c1.config.center_config import load_config\n"
         "from qslurm.c1.connection.agent_connection import AgentConnection\n"
-        "from qslurm.c1.connection.agent_messages import EndBound, GetEndings\n"
+        "from qslurm.c1.connection.agent_messages import CancelBound, GetOutcomes\n"
         "agent = AgentConnection(load_config(), print)\n"
-        "for question in (GetEndings([], 'snellius'), EndBound('x' * 32)):\n"
+        "for question in (GetOutcomes([], 'snellius'), CancelBound('x' * 32)):\n"
         "    try: agent.ask(question, object)\n"
         "    except Exception as error: print(error.kind)\n"
     )

@@ -16,7 +16,7 @@ BROAD = {
 """What stands for many things that may be wrong, or for one that somebody has to hear of."""
 
 HARMLESS = {
-    "c1/agent/request_handler.py:_backends_at_hand": "limits are looked at early for the user; C2 looks at them, too",
+    "c1/agent/request_handler.py:_cached_backends": "limits are looked at early for the user; C2 looks at them, too",
     "c1/submission/backend_limits.py:__call__": "the same",
     "cli/submission_report.py:api_version": "shown beside an answer that is there; what is wrong is met next",
     "c1/api/agent_changes.py:_run": "jobs are looked at in their turn instead, and that look says what is wrong",

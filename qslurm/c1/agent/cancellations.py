@@ -1,6 +1,6 @@
 """Tracks cancelled jobs: a slurmctld killed right afterwards loses the cancellation.
 
-The job is back then, as it was before, and would run. C2 tells of it, under the same key, and it is cancelled again.
+The job reappears under the same key and would run, so it is cancelled again.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class Cancellations:
     def add(self, number: int, key: str, job_id: int) -> None:
         """Record that C2 accepted the cancellation of this submission's job.
 
-        It counts as there until C2 tells that it is over: if it was forgotten at once, nothing has changed for C2.
+        It counts as present until C2 reports its end: if C2 loses the cancellation at once, it reports no change.
         """
         with self._lock:
             self._keys[key] = self._back[key, job_id] = time.monotonic()
         try:
             self._outbox.cancelled(number)
-        except NoRoomError as error:  # it is cancelled all the same
+        except NoRoomError as error:  # the job is cancelled anyway
             log.warning("the next agent will not know", job=job_id, key=key, reason=error.message)
 
     def are_expected(self, now: float) -> bool:
@@ -65,7 +65,7 @@ class Cancellations:
         """Whether a cancelled job is running or pending again."""
         return bool(self._back)
 
-    def saw(self, rows: Iterable[JobInfo], now: float) -> None:
+    def record(self, rows: Iterable[JobInfo], now: float) -> None:
         """Check these jobs from C2."""
         if not self._keys:
             return
@@ -74,7 +74,7 @@ class Cancellations:
                 key = row.marks.key
                 name = (key, row.array_job or row.job_id)
                 if row.is_final or row.state == ENDING:
-                    if not row.array_job:  # other tasks may be there; who repeats it asks for all
+                    if not row.array_job:  # other tasks may be present; repeat() queries all
                         self._back.pop(name, None)
                 elif key in self._keys:
                     self._back.setdefault(name, now)

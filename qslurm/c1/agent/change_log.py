@@ -7,52 +7,52 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Sequence
 
-from qslurm.c1.connection.agent_messages import Moved
+from qslurm.c1.connection.agent_messages import ChangedJobs
 from qslurm.slurm.job_info import JobInfo
 
-REMEMBERED = 50_000
+MAX_CHANGES = 50_000
 """Maximum changes kept; a client that missed some re-reads everything."""
 
-MOST_AT_ONCE = 1000
+MAX_JOBS = 1000
 """Maximum jobs in an answer; beyond that a full list is cheaper."""
 
 
 ENDINGS = "endings"
-"""Wakes those who wait for the end of any job: one may have ended, or something begins to depend on one."""
+"""Notified when a job may have ended, or a C1 job begins to depend on one."""
 
 
 def of_job(job_id: int) -> Hashable:
-    """Wakes those who wait for this job."""
+    """Notified when this job changes."""
     return ("job", job_id)
 
 
 def of_user(user: str) -> Hashable:
-    """Wakes those who wait for any of this user's jobs."""
+    """Notified when any of this user's jobs changes."""
     return ("user", user)
 
 
 class ChangeLog:
-    """Wakes who waits. `owners` maps keys to users; `wake` is called with what has changed, as named above.
+    """Records changes. `owners` maps keys to users; `notify` is called with what has changed, as named above.
 
-    So many changes are `remembered`, and one answer names at most `most_at_once` jobs.
+    Keeps `max_changes`; a response has at most `max_jobs`.
     """
 
     def __init__(
         self,
         owners: Callable[[Collection[str]], dict[str, str]],
-        wake: Callable[..., None],
+        notify: Callable[..., None],
         *,
-        remembered: int = REMEMBERED,
-        most_at_once: int = MOST_AT_ONCE,
+        max_changes: int = MAX_CHANGES,
+        max_jobs: int = MAX_JOBS,
     ) -> None:
-        self._owners, self._wake, self._most_at_once = owners, wake, most_at_once
+        self._owners, self._notify, self._max_jobs = owners, notify, max_jobs
         self._lock = threading.Lock()
-        self._changes: deque[tuple[int, str, int]] = deque(maxlen=remembered)
-        # Numbers go on where an agent before us can't have come to, so that who asked it is known to have missed some.
+        self._changes: deque[tuple[int, str, int]] = deque(maxlen=max_changes)
+        # higher than any number of a previous agent, whose clients have missed changes
         self._first = self._last = time.time_ns()
 
     def changed(self, jobs: Sequence[JobInfo]) -> None:
-        """Wake those who wait for these jobs, which have changed. Any thread may call it."""
+        """Record changed jobs and notify their clients. Thread-safe."""
         keys = [job.marks.key for job in jobs]
         owners = self._owners({key for key in keys if key})
         users = set()
@@ -63,20 +63,20 @@ class ChangeLog:
                     self._changes.append((self._last, user, job.array_or_job_id))
                     users.add(user)
         ended = [ENDINGS] if any(job.is_final for job in jobs) else []
-        self._wake(*(of_job(job.job_id) for job in jobs), *ended, *map(of_user, users))
+        self._notify(*(of_job(job.job_id) for job in jobs), *ended, *map(of_user, users))
 
-    def since(self, number: int, user: str) -> Moved:
-        """The user's jobs that changed after an answer with this number; 0 for a new client."""
+    def since(self, number: int, user: str) -> ChangedJobs:
+        """The user's jobs that changed after the response with this number; 0 for a new client."""
         with self._lock:
             oldest = self._changes[0][0] - 1 if self._changes else self._last
             if not max(oldest, self._first) <= number <= self._last:
-                return Moved(self._last, missed=True)
+                return ChangedJobs(self._last, missed=True)
             jobs: set[int] = set()
             for at, whose, job_id in reversed(self._changes):
                 if at <= number:
                     break
                 if whose == user:
                     jobs.add(job_id)
-            if len(jobs) > self._most_at_once:
-                return Moved(self._last, missed=True)
-            return Moved(self._last, sorted(jobs))
+            if len(jobs) > self._max_jobs:
+                return ChangedJobs(self._last, missed=True)
+            return ChangedJobs(self._last, sorted(jobs))

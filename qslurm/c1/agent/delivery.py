@@ -34,15 +34,15 @@ class C2(Protocol):
         ...
 
 
-def deliver(c2: C2, payload: dict[str, Any], key: str, *, unsure: bool) -> Submitted:
+def deliver(c2: C2, payload: dict[str, Any], key: str, *, maybe_sent: bool) -> Submitted:
     """Make C2 accept this submission; returns its job.
 
-    `unsure`: an earlier try may have reached C2, so it is looked up first. A request that is still under way
-    somewhere can come in later than the look-up; then C2's job_submit.lua refuses whichever of the two comes second.
-    RefusedError is C2's last word. After UncertainError (C2 may have it) try again unsure; after another
-    UnreachableError C2 has heard nothing new.
+    `maybe_sent`: an earlier request may have reached C2, so the key is looked up first. A delayed request may still
+    arrive after the look-up; then C2's job_submit.lua refuses the second of the two.
+    RefusedError is final. After UncertainError retry with `maybe_sent`; after an UnreachableError of another kind
+    nothing was sent.
     """
-    if unsure and (found := _found(c2, key)):
+    if maybe_sent and (found := _found(c2, key)):
         return found
     try:
         return c2.submit(payload)
@@ -61,20 +61,18 @@ def _found(c2: C2, key: str) -> Submitted | None:
     try:
         job = c2.find_by_key(key)
     except (RefusedError, InvalidInputError, PermissionDeniedError) as error:
-        # C2's last word about a look-up is none about the submission, which it may have
+        # the look-up was refused, not the submission
         raise UncertainError(f"Unknown whether C2 has the job: {error.message}", hint=error.hint) from error
-    if job is None or is_forgotten(
-        job
-    ):  # slurmdbd's word for a job that slurmctld has lost: nothing will run it
+    if job is None or is_forgotten(job):  # slurmdbd has it, slurmctld has lost it
         return None
-    return Submitted(job.array_or_job_id, [], "")  # a task that has begun has an id of its own
+    return Submitted(job.array_or_job_id, [], "")  # a started task has its own id
 
 
 def with_present_ids(payload: dict[str, Any], now: Callable[[int], int | None]) -> dict[str, Any] | None:
     """The payload with current ids of the jobs it depends on; None while one has no id.
 
-    A job that C2 had forgotten comes back under another id, and Slurm starts a job whose dependency it does not know.
-    What is no id is left as it is, for C2 to refuse.
+    A resubmitted job has another id, and Slurm starts a job whose dependency it does not know. Invalid ids are left for
+    C2 to refuse.
     """
     dependency = payload["job"].get("dependency")
     if not dependency:

@@ -1,6 +1,6 @@
 """Group commit for SQLite: changes of several threads share a transaction.
 
-A commit costs the disk a millisecond or more, whatever is in it, and one file has one at a time.
+A commit takes the disk a millisecond or more, however large, and a database has one at a time.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ class Commits:
     def make(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run a change and return its result once it is on disk; on an error, nothing of it is kept.
 
-        Changes are made in the order in which they came. One may be begun twice: the second time after all of the first
-        was undone.
+        Changes run in the order of their calls. One may run twice, the second time after a rollback.
         """
         mine = _Change(change)
         with self._mutex:
@@ -64,7 +63,7 @@ class Commits:
         try:
             with self._lock:
                 self._commit(batch)
-        except BaseException as error:  # noqa: BLE001 -- nobody may believe that theirs is on disk
+        except BaseException as error:  # noqa: BLE001 -- no change of the batch is on disk
             for one in batch:
                 one.error = error
         finally:
@@ -82,14 +81,14 @@ class Commits:
         if len(batch) > 1:
             try:
                 self._transaction(batch)
-            except Exception:  # noqa: BLE001 -- whose it was is found out below
+            except Exception:  # noqa: BLE001 -- found below, one by one
                 log.debug("committing changes one by one", number=len(batch))
             else:
                 return
         for one in batch:
             try:
                 self._transaction([one])
-            except Exception as error:  # noqa: BLE001 -- it is raised in the thread whose change it is
+            except Exception as error:  # noqa: BLE001 -- raised in its own thread
                 one.error = error
 
     def _transaction(self, batch: Sequence[_Change]) -> None:

@@ -20,9 +20,9 @@ from qslurm.payload.validate import validate
 from qslurm.wire.failures import Failed, error_of
 
 if TYPE_CHECKING:
-    from qslurm.c1.agent.endings import Dependants
     from qslurm.c1.agent.outbox import Entry, Outbox
-    from qslurm.c1.agent.sender_threads import SenderThreads
+    from qslurm.c1.agent.releaser_requests import ReleaserRequests
+    from qslurm.c1.agent.sender import SenderPool
     from qslurm.c1.agent.user import User
     from qslurm.c1.config.center_config import AgentSettings
 
@@ -33,25 +33,25 @@ class Intake:
     """Accepts submissions. Thread-safe."""
 
     def __init__(
-        self, settings: AgentSettings, outbox: Outbox, sender: SenderThreads, dependants: Dependants
+        self, settings: AgentSettings, outbox: Outbox, sender: SenderPool, releaser_requests: ReleaserRequests
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._sender = sender
-        self._dependants = dependants
-        self._taking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._releaser_requests = releaser_requests
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """Locks by user."""
 
-    def take(self, user: User, question: Submit) -> Submission:
+    def take(self, user: User, request: Submit) -> Submission:
         """Accept a submission if it is new, and return its state; RefusedError if its user may not submit it."""
-        entry = self._outbox.with_key(question.key)
+        entry = self._outbox.with_key(request.key)
         if entry is None:
-            payload = self._readable(user, question)
-            with self._counting(user):
+            payload = self._checked_payload(user, request)
+            with self._serialized(user):
                 payload = {**payload, "job": self._allowed(user, payload["job"])}
-                self._dependants.expect(question)
-                entry = self._outbox.take(question.key, user.name, payload)
-            self._sender.look(entry.number)
+                self._releaser_requests.register(request)
+                entry = self._outbox.take(request.key, user.name, payload)
+            self._sender.wake(entry.number)
         if entry.user != user.name:
             raise InvalidInputError(
                 "This submission key belongs to another user's submission.",
@@ -59,7 +59,7 @@ class Intake:
             )
         return self._state_of(entry)
 
-    def how_is(self, key: str) -> Submission:
+    def state(self, key: str) -> Submission:
         """A submission's state; raises the error it was refused with."""
         entry = self._outbox.with_key(key)
         if entry is None:
@@ -73,15 +73,15 @@ class Intake:
             return Submission("waiting", reason=self._sender.trouble.get(entry.key, ""))
         return Submission("accepted", entry.job_id, **entry.answer)
 
-    def _readable(self, user: User, question: Submit) -> dict[str, Any]:
+    def _checked_payload(self, user: User, request: Submit) -> dict[str, Any]:
         """The payload with the authenticated user; InvalidInputError for an invalid one."""
-        payload = question.payload
+        payload = request.payload
         validate(payload)
         job = payload["job"]
         marks = Comment.parse(str(job.get("comment", "")))
-        if marks.key != question.key or not _KEY.fullmatch(question.key):
+        if marks.key != request.key or not _KEY.fullmatch(request.key):
             raise InvalidInputError("The payload's comment lacks the submission's key.")
-        # whatever the command says of its user, the kernel or MUNGE knows better
+        # the authenticated user, not the one that the command names
         comment = with_origin(job["comment"], with_user(marks.origin, user.name))
         return {**payload, "job": {**job, "comment": comment}}
 
@@ -90,10 +90,10 @@ class Intake:
         open_jobs = None if user.admin else partial(self._open_jobs, user.name)
         return within_limits(limits_of(self._settings, user.name), job, open_jobs)
 
-    def _counting(self, user: User) -> AbstractContextManager[object]:
+    def _serialized(self, user: User) -> AbstractContextManager[object]:
         """Serialize a limited user's submissions, so that each is counted before the next."""
         is_counted = limits_of(self._settings, user.name).max_open_jobs and not user.admin
-        return self._taking[user.name] if is_counted else nullcontext()
+        return self._locks[user.name] if is_counted else nullcontext()
 
     def _open_jobs(self, user: str) -> int:
         return sum(jobs_in(array) for array in self._outbox.open_arrays(user))

@@ -1,7 +1,7 @@
 """Identifies jobs whose comment has lost its submission key, by id and submit time.
 
-C2's submit plugin sees to it that a job keeps its key whatever is written on it. On a C2 without that plugin, or where
-a site's own writes over both of its copies, only the id is left, which C2 gives again after a crash.
+C2's submit plugin keeps a job's key when its comment changes. Without that plugin, or where a site's own plugin
+overwrites both copies, only the id is left, which C2 reuses after a crash.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SKEW_S = 300.0
 def is_of(entry: Entry, row: JobInfo) -> bool:
     """Whether a job shown by C2 is this submission's.
 
-    By its key; by its id if it has none, and was submitted when this was: C2 gives the id of a job that it has
-    forgotten to a later one. What was put back into the queue counts as submitted then.
+    By its key; without one, by its id if the submit times match, since C2 reuses ids. A requeued job's submit time is
+    that of the requeue.
     """
     if key := row.marks.key:
         return key == entry.key
@@ -39,7 +39,7 @@ def is_of(entry: Entry, row: JobInfo) -> bool:
 def named(row: JobInfo, outbox: Outbox, before: JobInfo | None = None) -> JobInfo:
     """The job, with its submission's key added if it lost it.
 
-    `before` is the job with its id that was seen last.
+    `before` is the job last seen under this id.
     """
     if row.marks.key or (before is not None and _is_later(row, before)):
         return row
@@ -63,7 +63,7 @@ def _marked(entry: Entry, admin_comment: str) -> str:
 
 
 def is_outdated(job: JobInfo, known: JobInfo) -> bool:
-    """Whether a job is said to be under way that is known to be over: what is heard comes from two places."""
+    """Whether a job is reported as active that is known to have ended: reports come from two sources."""
     return (
         known.is_final
         and not job.is_final

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qslurm.c1.agent.reconcile import LOST, LOST_FOR_GOOD, Reconciler, for_good, pending
-from qslurm.c1.agent.sender import vars_of
+from qslurm.c1.agent.sender import stored_error
 from qslurm.c1.connection.agent_messages import (
-    AskPlatform,
     CancelJob,
     GetJob,
     GetLog,
+    GetPlatformRecord,
     GetTasks,
     UpdateJob,
 )
@@ -24,11 +24,10 @@ from qslurm.wire.failures import Failed, error_of
 if TYPE_CHECKING:
     from qslurm.c1.agent.job_tracker import JobTracker
     from qslurm.c1.agent.outbox import Entry, Outbox
-    from qslurm.c1.agent.sender import Sender
-    from qslurm.c1.agent.sender_threads import SenderThreads
+    from qslurm.c1.agent.sender import SenderPool, SenderThread
     from qslurm.slurm.job_info import JobInfo
 
-AboutJob = GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog
+AboutJob = GetJob | GetTasks | CancelJob | UpdateJob | GetPlatformRecord | GetLog
 """Requests about one job."""
 
 
@@ -36,11 +35,11 @@ class MissingJobs:
     """Answers for jobs that are being checked or resubmitted."""
 
     def __init__(
-        self, outbox: Outbox, lost: Reconciler, follower: JobTracker, sender: Sender | SenderThreads
+        self, outbox: Outbox, reconciler: Reconciler, tracker: JobTracker, sender: SenderThread | SenderPool
     ) -> None:
         self._outbox = outbox
-        self._lost = lost
-        self._follower = follower
+        self._reconciler = reconciler
+        self._tracker = tracker
         self._sender = sender
 
     def is_gone(self, entry: Entry) -> bool:
@@ -49,34 +48,34 @@ class MissingJobs:
             return False
         if entry.state == "lost":
             return True
-        return entry.job_id is None or self._lost.is_suspect(entry.number)
+        return entry.job_id is None or self._reconciler.is_suspect(entry.number)
 
     def suspect(self, entry: Entry, *, sure: bool = True) -> None:
         """Report that C2 does not show the job; `sure` if it reused the id or lost the job."""
-        self._lost.suspect(entry.number, time.monotonic(), sure=sure)
-        self._follower.look()
+        self._reconciler.suspect(entry.number, time.monotonic(), sure=sure)
+        self._tracker.wake()
 
-    def answer(self, question: AboutJob, entry: Entry, user: str) -> Any:
+    def answer(self, request: AboutJob, entry: Entry, user: str) -> Any:
         """The answer about a lost job; `user` is the center's user on C2."""
         if entry.state == "refused":
             raise error_of(msgspec.convert(entry.answer, Failed))
-        match question:
+        match request:
             case GetJob():
-                return self.job(entry, question.job_id, user)
+                return self.job(entry, request.job_id, user)
             case GetTasks():
-                return [self.job(entry, question.job_id, user)]
+                return [self.job(entry, request.job_id, user)]
             case CancelJob() if entry.state == "lost":
                 return ["C2 lost the job; it is not resubmitted."]
             case CancelJob(task=None):
                 why = JobCancelledError(
-                    f"Job {question.job_id} was cancelled before it was resubmitted to C2."
+                    f"Job {request.job_id} was cancelled before it was resubmitted to C2."
                 )
-                if self._outbox.given_up(entry.number, vars_of(why)):
+                if self._outbox.given_up(entry.number, stored_error(why)):
                     return ["C2 lost the job; it will not be resubmitted."]
         if entry.state == "lost":
-            raise JobFailedError(f"Job {question.job_id} failed: {explain(LOST_FOR_GOOD)}.")
+            raise JobFailedError(f"Job {request.job_id} failed: {explain(LOST_FOR_GOOD)}.")
         raise NotReadyError(
-            f"C2 lost job {question.job_id}; the center's agent checks whether it ran, and resubmits it if not.",
+            f"C2 lost job {request.job_id}; the center's agent checks whether it ran, and resubmits it if not.",
             hint="Try again in a minute.",
         )
 
@@ -84,7 +83,7 @@ class MissingJobs:
         """The job as last seen, or as pending, under the id that its user knows."""
         if entry.state == "lost":
             return msgspec.structs.replace(for_good(entry), job_id=job_id, user=user)
-        seen = self._follower.job(job_id)
+        seen = self._tracker.job(job_id)
         if seen is not None and seen.marks.key == entry.key and entry.job_id == job_id:
             return msgspec.structs.replace(seen, source="slurmctld")  # who asks is not to judge it again
         reason = LOST if self.is_gone(entry) else "Submitted"

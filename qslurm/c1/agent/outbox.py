@@ -1,7 +1,7 @@
 """The outbox: a SQLite database of all submissions, from before C2 knows them until they end.
 
-A submission is on disk before its user hears of it, and before anything is sent. What was being sent when the agent
-was killed is found as `sending`: nobody knows then whether C2 has it, until it was looked up by its key.
+A submission is on disk before its user is answered and before it is sent. One that is `sending` when the agent starts
+may have reached C2: it is looked up by its key first.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qslurm.c1.agent.group_commit import Commits
-from qslurm.c1.agent.lockfile import hold
 from qslurm.c1.agent.outbox_file import (
-    APART,
-    COUNTED,
+    PAYLOADS_SPLIT,
+    RESENDS_COUNTED,
     SCHEMA,
+    SUMMARY_FIELDS,
     TO_3,
     TO_5,
-    TOLD,
     VERSION,
     connect,
-    file_in,
-    openable,
-    readable,
+    lock_outbox,
+    opening_errors,
+    outbox_path,
+    storage_errors,
 )
 from qslurm.errors import ConfigError, NoRoomError, QslurmError
 
-State = Literal["waiting", "sending", "accepted", "refused", "lost"]
+EntryState = Literal["waiting", "sending", "accepted", "refused", "lost"]
 
-AT_ONCE = 500
+MAX_VALUES = 500
 """Maximum values in one query; SQLite has a limit."""
 
 NEWEST = " ORDER BY number DESC LIMIT 1"
@@ -46,17 +46,15 @@ _COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created, a
 class Entry:
     """A submission. `answer` holds C2's warnings and message, or the error of a refusal.
 
-    One that is `lost` was forgotten by C2 too often, and is not sent any more. Times are Unix seconds: when it was
-    `created` here, and when C2 has `accepted` it, the last time. `resent` counts how often it was sent again.
-
-    The payload is whole only in what is to be sent; else it has what is told of the job, and is small.
+    A `lost` one was lost by C2 too often and is not resubmitted. `created` and `accepted` (last) are Unix seconds;
+    `resent` counts resubmissions. `payload` is complete only from `next_to_send`, else it has the SUMMARY_FIELDS only.
     """
 
     number: int
     key: str
     user: str
     payload: dict[str, Any]
-    state: State
+    state: EntryState
     job_id: int | None = None
     answer: dict[str, Any] = field(default_factory=dict)
     ended: bool = False
@@ -66,11 +64,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Facts:
+class EntryStatus:
     """An entry without its payload."""
 
     user: str
-    state: State
+    state: EntryState
     job_id: int | None
     ended: bool
     answer: dict[str, Any]
@@ -80,29 +78,29 @@ class Outbox:
     """All submissions of a center. Thread-safe; a change is on disk when its method returns."""
 
     def __init__(self, folder: Path) -> None:
-        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._lock, self._reader_lock = threading.Lock(), threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._held: int | None = hold(folder / "outbox.lock")
-        self._path = path = file_in(folder)
+        self._lock_descriptor: int | None = lock_outbox(folder / "outbox.lock")
+        self._path = path = outbox_path(folder)
         path.touch(mode=0o600)
         try:
-            with openable(path):
+            with opening_errors(path):
                 self._store = connect(path)
                 self._store.execute("PRAGMA journal_mode = WAL")
                 version = self._store.execute("PRAGMA user_version").fetchone()[0]
-                if 0 < version < APART:
+                if 0 < version < PAYLOADS_SPLIT:
                     self._store.executescript(TO_3)
-                if 0 < version < COUNTED:
+                if 0 < version < RESENDS_COUNTED:
                     self._store.executescript(TO_5)
-                if version < VERSION:  # a full disk can still be read
+                if version < VERSION:  # else readable on a full disk
                     self._store.executescript(SCHEMA)
-                # who reads does not wait for the disk, and sees what is on it only
+                # reads do not wait for commits, and see committed data only
                 self._reader = connect(path)
                 self._reader.execute("PRAGMA query_only = ON")
         except QslurmError:
-            os.close(self._held)
+            os.close(self._lock_descriptor)
             raise
-        self._store_writer = Commits(self._store, self._lock)
+        self._commits = Commits(self._store, self._lock)
         if version > VERSION:
             self.close()
             raise ConfigError(
@@ -112,24 +110,24 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file."""
-        with self._reading:
+        with self._reader_lock:
             self._reader.close()
         with self._lock:
             self._store.close()
-            if self._held is not None:
-                os.close(self._held)
-            self._held = None
+            if self._lock_descriptor is not None:
+                os.close(self._lock_descriptor)
+            self._lock_descriptor = None
 
     def take(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
         """The submission with this key, added as waiting if it is new; NoRoomError if the disk is full."""
         text, now = json.dumps(payload), time.time()
-        told = {"job": {name: payload["job"][name] for name in TOLD if name in payload["job"]}}
+        summary = {"job": {name: payload["job"][name] for name in SUMMARY_FIELDS if name in payload["job"]}}
 
         def insert(store: sqlite3.Connection) -> int | None:
             new = store.execute(
                 "INSERT INTO submissions (key, user, payload, state, created) VALUES (?, ?, ?, 'waiting', ?) "
                 "ON CONFLICT (key) DO NOTHING",
-                (key, user, json.dumps(told), now),
+                (key, user, json.dumps(summary), now),
             )
             if new.rowcount != 1:
                 return None
@@ -137,15 +135,15 @@ class Outbox:
             return new.lastrowid
 
         try:
-            with readable(self._path):
-                number = self._store_writer.make(insert)
+            with storage_errors(self._path):
+                number = self._commits.make(insert)
         except NoRoomError as error:
             raise NoRoomError(
                 "The disk of the center's agent is full; the job was not submitted.",
                 hint="Tell the center's admins, and submit it again later.",
             ) from error
         if number is not None:
-            return Entry(number, key, user, told, "waiting", created=now)
+            return Entry(number, key, user, summary, "waiting", created=now)
         entry = self.with_key(key)
         assert entry is not None
         return entry
@@ -183,8 +181,8 @@ class Outbox:
                 (number,),
             )
 
-        with readable(self._path):
-            self._store_writer.make(forget)
+        with storage_errors(self._path):
+            self._commits.make(forget)
 
     def lost(self, number: int) -> None:
         """Mark a job as lost for good: it is not resubmitted."""
@@ -193,8 +191,8 @@ class Outbox:
             store.execute("UPDATE submissions SET state = 'lost', ended = 1 WHERE number = ?", (number,))
             store.execute("DELETE FROM payloads WHERE number = ?", (number,))
 
-        with readable(self._path):
-            self._store_writer.make(lose)
+        with storage_errors(self._path):
+            self._commits.make(lose)
 
     def given_up(self, number: int, answer: dict[str, Any]) -> bool:
         """Cancel a waiting submission; False if it was sent or is being sent."""
@@ -213,8 +211,8 @@ class Outbox:
                 store.execute("DELETE FROM payloads WHERE number = ?", (number,))
             return is_changed
 
-        with readable(self._path):
-            return self._store_writer.make(refuse)
+        with storage_errors(self._path):
+            return self._commits.make(refuse)
 
     def ended(self, numbers: Iterable[int]) -> None:
         """Mark submissions as ended and delete their payloads."""
@@ -225,8 +223,8 @@ class Outbox:
             store.executemany("DELETE FROM payloads WHERE number = ?", marks)
 
         if marks:
-            with readable(self._path):
-                self._store_writer.make(end)
+            with storage_errors(self._path):
+                self._commits.make(end)
 
     def cancelled(self, number: int) -> None:
         """Record the cancellation of its job."""
@@ -234,14 +232,14 @@ class Outbox:
 
     def is_cancelled(self, number: int) -> bool:
         """Whether its user has cancelled its job."""
-        with self._reading, readable(self._path):
+        with self._reader_lock, storage_errors(self._path):
             query = "SELECT 1 FROM cancelled WHERE number = ?"
             return self._reader.execute(query, (number,)).fetchone() is not None
 
     def cancelled_since(self, at: float) -> list[str]:
         """Keys of submissions cancelled after a time (Unix seconds)."""
         query = "SELECT key FROM submissions JOIN cancelled USING (number) WHERE at >= ?"
-        with self._reading, readable(self._path):
+        with self._reader_lock, storage_errors(self._path):
             return [key for (key,) in self._reader.execute(query, (at,))]
 
     def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
@@ -251,7 +249,7 @@ class Outbox:
             "FROM submissions JOIN payloads USING (number) "
             "WHERE state IN ('waiting', 'sending') AND number > ? AND number % ? = ? ORDER BY number LIMIT 1"
         )
-        with self._reading, readable(self._path):
+        with self._reader_lock, storage_errors(self._path):
             row = self._reader.execute(query, (after, lanes, lane)).fetchone()
         return None if row is None else _entry(row)
 
@@ -260,9 +258,9 @@ class Outbox:
         return self._one("key = ?", (key,))
 
     def of_job(self, job_id: int, user: str | None = None) -> Entry | None:
-        """The submission of this job, of one user or of all; the latest one, since Slurm may reuse ids.
+        """The latest submission with this job id, of one user or of all; Slurm reuses ids.
 
-        One that had this id until C2 forgot it counts, too, where no other has it.
+        Without one, the latest that had this id before it was resubmitted.
         """
         formerly = "number IN (SELECT number FROM former WHERE job_id = ?)"
         for where in ("job_id = ?", formerly):
@@ -277,7 +275,7 @@ class Outbox:
     def formerly(self, number: int, job_id: int) -> bool:
         """Whether this submission's job had this id before C2 lost it."""
         query = "SELECT 1 FROM former WHERE number = ? AND job_id = ?"
-        with self._reading, readable(self._path):
+        with self._reader_lock, storage_errors(self._path):
             return self._reader.execute(query, (number, job_id)).fetchone() is not None
 
     def now(self, job_id: int, before: int) -> int | None:
@@ -298,13 +296,13 @@ class Outbox:
     def open_arrays(self, user: str) -> list[str | None]:
         """The array specification of each open submission of a user; None for a single job."""
         query = "SELECT json_extract(payload, '$.job.array') FROM submissions WHERE ended = 0 AND user = ?"
-        with self._reading, readable(self._path):
+        with self._reader_lock, storage_errors(self._path):
             return [array for (array,) in self._reader.execute(query, (user,))]
 
     def has_open(self) -> bool:
         """Whether there are open jobs on C2."""
         query = "SELECT 1 FROM submissions WHERE ended = 0 AND job_id IS NOT NULL LIMIT 1"
-        with self._reading, readable(self._path):
+        with self._reader_lock, storage_errors(self._path):
             return self._reader.execute(query).fetchone() is not None
 
     def on_c2(self, job_ids: Collection[int] | None = None) -> list[tuple[int, str, int]]:
@@ -314,7 +312,7 @@ class Outbox:
         """
         query = "SELECT number, key, job_id FROM submissions WHERE ended = 0 AND job_id"
         if job_ids is None:
-            with self._reading, readable(self._path):
+            with self._reader_lock, storage_errors(self._path):
                 return self._reader.execute(f"{query} IS NOT NULL ORDER BY number").fetchall()
         return self._of_many(f"{query} IN", job_ids)
 
@@ -326,7 +324,7 @@ class Outbox:
         columns = "SELECT number, key, job_id, ended AND state != 'lost' FROM submissions WHERE"
         whose, values = ("user = ? AND", (user,)) if user is not None else ("", ())
         ended = f"{columns} {whose} ended = 1 AND state IN ('accepted', 'lost') ORDER BY number DESC LIMIT ?"
-        with self._reading, readable(self._path):
+        with self._reader_lock, storage_errors(self._path):
             found = self._reader.execute(f"{columns} {whose} ended = 0", values).fetchall()
             found += self._reader.execute(ended, (*values, limit)).fetchall()
         return sorted((number, key, job_id, bool(over)) for number, key, job_id, over in found)
@@ -338,11 +336,11 @@ class Outbox:
             for row in self._of_many(f"SELECT {_COLUMNS} FROM submissions WHERE number IN", numbers)  # noqa: S608
         ]
 
-    def facts(self, keys: Collection[str]) -> dict[str, Facts]:
+    def statuses(self, keys: Collection[str]) -> dict[str, EntryStatus]:
         """These submissions' states by key, without payloads; unknown keys are omitted."""
         query = "SELECT key, user, state, job_id, ended, answer FROM submissions WHERE key IN"
         return {
-            key: Facts(user, state, job_id, bool(ended), json.loads(answer))
+            key: EntryStatus(user, state, job_id, bool(ended), json.loads(answer))
             for key, user, state, job_id, ended, answer in self._of_many(query, keys)
         }
 
@@ -353,9 +351,9 @@ class Outbox:
     def _of_many(self, query: str, values: Collection[Any]) -> list[Any]:
         """Run a query that ends with IN for many values, in parts."""
         found, wanted = [], list(values)
-        with self._reading, readable(self._path):
-            for begin in range(0, len(wanted), AT_ONCE):
-                part = wanted[begin : begin + AT_ONCE]
+        with self._reader_lock, storage_errors(self._path):
+            for begin in range(0, len(wanted), MAX_VALUES):
+                part = wanted[begin : begin + MAX_VALUES]
                 found += self._reader.execute(f"{query} ({','.join('?' * len(part))})", part).fetchall()
         return found
 
@@ -373,13 +371,13 @@ class Outbox:
 
     def _all(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
         query = f"SELECT {_COLUMNS} FROM submissions WHERE {where}"  # noqa: S608 -- `where` is ours
-        with self._reading, readable(self._path):
+        with self._reader_lock, storage_errors(self._path):
             return [_entry(row) for row in self._reader.execute(query, values)]
 
     def _change(self, statement: str, values: tuple[Any, ...]) -> bool:
         """Run a change; whether it changed a row."""
-        with readable(self._path):
-            return self._store_writer.make(lambda store: store.execute(statement, values).rowcount == 1)
+        with storage_errors(self._path):
+            return self._commits.make(lambda store: store.execute(statement, values).rowcount == 1)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

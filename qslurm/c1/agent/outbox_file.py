@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from pathlib import Path
 
-from qslurm.errors import NoRoomError, QslurmError
+from qslurm.errors import NoRoomError, QslurmError, UnreachableError
 from qslurm.system.sqlite_damage import damaged, is_damage
 
 SCHEMA = """
@@ -13,26 +15,26 @@ CREATE TABLE IF NOT EXISTS submissions (
     number   INTEGER PRIMARY KEY,
     key      TEXT NOT NULL UNIQUE,
     user     TEXT NOT NULL,
-    payload  TEXT NOT NULL,              -- what is told of the job; SQLite reads through all of it for what follows
+    payload  TEXT NOT NULL,              -- the SUMMARY_FIELDS, small: SQLite reads a row from its beginning
     state    TEXT NOT NULL,
     job_id   INTEGER,
     answer   TEXT NOT NULL DEFAULT '{}',
     ended    INTEGER NOT NULL DEFAULT 0,
     created  REAL NOT NULL,
-    accepted REAL,                       -- when C2 has said which job it is, the last time
-    resent   INTEGER NOT NULL DEFAULT 0  -- how often C2 has forgotten it, so that it was sent again
+    accepted REAL,                       -- Unix seconds, the last time
+    resent   INTEGER NOT NULL DEFAULT 0  -- resubmissions
 ) STRICT;
-CREATE TABLE IF NOT EXISTS payloads (    -- as they are sent, up to 4 MB, of what has not ended
+CREATE TABLE IF NOT EXISTS payloads (    -- complete payloads, up to 4 MB, until the job ends
     number INTEGER PRIMARY KEY, payload TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS submissions_of_job ON submissions (job_id);
 CREATE INDEX IF NOT EXISTS submissions_of_user ON submissions (user, number);
 CREATE INDEX IF NOT EXISTS submissions_open ON submissions (user) WHERE ended = 0;
 CREATE INDEX IF NOT EXISTS submissions_to_send ON submissions (number) WHERE state IN ('waiting', 'sending');
-CREATE TABLE IF NOT EXISTS former (      -- ids of jobs that C2 has forgotten, and whose submissions they were
+CREATE TABLE IF NOT EXISTS former (      -- ids of jobs that C2 lost, and their submissions
     job_id INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (job_id, number)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS cancelled (   -- submissions whose users have cancelled their jobs, and when
+CREATE TABLE IF NOT EXISTS cancelled (   -- cancelled submissions; Unix seconds
     number INTEGER PRIMARY KEY, at REAL NOT NULL
 ) STRICT;
 PRAGMA user_version = 5;
@@ -40,25 +42,25 @@ PRAGMA user_version = 5;
 
 VERSION = 5
 
-APART = 3
+PAYLOADS_SPLIT = 3
 """The first version with payloads in a separate table."""
 
-TOLD = ("name", "partition", "account", "comment", "array")
+SUMMARY_FIELDS = ("name", "partition", "account", "comment", "array")
 """The fields of a job kept for lists and limits."""
 
-_TOLD = ", ".join(f"'{name}', json_extract(payload, '$.job.{name}')" for name in TOLD)
+_SUMMARY = ", ".join(f"'{name}', json_extract(payload, '$.job.{name}')" for name in SUMMARY_FIELDS)
 
 TO_3 = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE payloads (number INTEGER PRIMARY KEY, payload TEXT NOT NULL) STRICT;
 INSERT INTO payloads SELECT number, payload FROM submissions WHERE ended = 0;
-UPDATE submissions SET payload = json_patch('{{"job": {{}}}}', json_object('job', json_object({_TOLD})));
+UPDATE submissions SET payload = json_patch('{{"job": {{}}}}', json_object('job', json_object({_SUMMARY})));
 PRAGMA user_version = 3;
 COMMIT;
 """  # noqa: S608 -- all of it is ours
 """Migration from version 1 or 2, which kept payloads in the main table."""
 
-COUNTED = 5
+RESENDS_COUNTED = 5
 """The first version with a count of resubmissions."""
 
 TO_5 = """
@@ -74,9 +76,32 @@ _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IO
 """SQLite's error codes for a full file system or exhausted quota."""
 
 
-def file_in(folder: Path) -> Path:
+def outbox_path(folder: Path) -> Path:
     """The database file in an agent's state directory."""
     return folder / "outbox.db"
+
+
+def lock_outbox(path: Path) -> int:
+    """Lock the outbox so that no second agent sends its entries; released when the returned descriptor is closed.
+
+    UnreachableError if another agent holds the lock.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise QslurmError(
+            f"Cannot open the outbox's lock file {path}: {error.strerror}.",
+            hint="Check the directory's owner and permissions.",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise UnreachableError(
+            f"Another agent is using the outbox in {path.parent}.",
+            hint="Set a different directory for each agent (state under [agent]).",
+        ) from error
+    return descriptor
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -86,7 +111,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return store
 
 
-class openable:  # noqa: N801 -- reads as a statement
+class opening_errors:  # noqa: N801 -- reads as a statement
     """Translate SQLite's errors on opening the file."""
 
     def __init__(self, path: Path) -> None:
@@ -105,7 +130,7 @@ class openable:  # noqa: N801 -- reads as a statement
             ) from error
 
 
-class readable:  # noqa: N801 -- reads as a statement
+class storage_errors:  # noqa: N801 -- reads as a statement
     """Translate SQLite's errors on reading and writing."""
 
     def __init__(self, path: Path) -> None:

@@ -1,10 +1,10 @@
 """Reconciles accepted jobs that C2 no longer shows: finds out whether they ran, and resubmits those that did not.
 
-A slurmctld that is killed within seconds of its answer has forgotten the job, and gives its id to another. So an id is
-no proof: a submission is known by its key, to slurmctld, to slurmdbd, and to the platform, which has noted each job
-that it let in, and each that began. Only what none of them has run is sent again, under the same key, so that C2's
-slurmctld refuses it if it has the job after all, and the dispatcher lets only one of two run. That a job has no key is
-no proof that it is another: somebody may have written over it (identity.py).
+A slurmctld that is killed seconds after it accepted a job forgets the job and reuses its id. So submissions are
+identified by key, in slurmctld, in slurmdbd and on the platform, which records each admitted job and each start. Only a
+submission that none of them has run is resubmitted, under the same key: slurmctld refuses it if it has the job after
+all, and the dispatcher runs only one of two. A job without a key may still be the submission's, if its comment was
+overwritten (job_identity.py).
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ LOST_IN_PART = "LostInPart"
 
 
 class Reconciler:
-    """Missing submissions. `again` is called when there is something to resubmit; `suspect` is thread-safe."""
+    """Missing submissions. `resubmit` is called when there is something to resubmit; `suspect` is thread-safe."""
 
-    def __init__(self, outbox: Outbox, again: Callable[[], None]) -> None:
+    def __init__(self, outbox: Outbox, resubmit: Callable[[], None]) -> None:
         self._outbox = outbox
-        self._again = again
+        self._resubmit = resubmit
         self._lock = threading.Lock()
         self._since: dict[int, float] = {}
-        self._looked = float("-inf")
+        self._checked_at = float("-inf")
 
     def suspect(self, number: int, now: float, *, sure: bool = False) -> None:
         """Report a submission whose job C2 does not show; `sure` if it is not merely delayed."""
@@ -74,22 +74,22 @@ class Reconciler:
         since = self._since.get(number)
         return since is not None and time.monotonic() - since >= GRACE_S
 
-    def look(self, center: CenterConnection, now: float) -> list[JobInfo]:
+    def check(self, center: CenterConnection, now: float) -> list[JobInfo]:
         """Check submissions that have been missing for long; returns the jobs that have ended."""
         with self._lock:
             due = [number for number, since in self._since.items() if now - since >= GRACE_S]
-        if not due or now - self._looked < PAUSE_S:
+        if not due or now - self._checked_at < PAUSE_S:
             return []
-        self._looked = now
+        self._checked_at = now
         entries = self._outbox.numbered(due)
         known = _known(center, entries)
-        over = []
+        found = []
         for entry in entries:
-            if ended := self._settle(center, entry, known[entry.key]):
-                over.append(ended)
-        return over
+            if ended := self._decide(center, entry, known[entry.key]):
+                found.append(ended)
+        return found
 
-    def _settle(self, center: CenterConnection, entry: Entry, known: Sequence[JobInfo]) -> JobInfo | None:
+    def _decide(self, center: CenterConnection, entry: Entry, known: Sequence[JobInfo]) -> JobInfo | None:
         """Decide about one submission; its outcome, if it has ended."""
         from qslurm.c1.queries.lost_jobs import is_written_off
 
@@ -99,15 +99,15 @@ class Reconciler:
         here = next((job for job in known if job.source == "slurmctld"), None)
         if here is not None:
             self.clear(entry.number)
-            if here.array_job_id is None and here.job_id != entry.job_id:  # it was sent twice, and taken once
+            if here.array_job_id is None and here.job_id != entry.job_id:  # sent twice, accepted once
                 self._outbox.accepted(entry.number, here.job_id, entry.answer)
             return None
         is_over = bool(known) and all(job.is_final for job in known)
         if is_over and not (_is_let_in(center, entry) and any(is_written_off(job) for job in known)):
-            return self._over(entry, known[-1])
-        what, starts = _asked(center, entry)
+            return self._end(entry, known[-1])
+        what, starts = _fate_on_c2(center, entry)
         if what == "never_ran" and self._outbox.is_cancelled(entry.number):
-            return self._over(entry, msgspec.structs.replace(pending(entry, ""), state="CANCELLED"))
+            return self._end(entry, msgspec.structs.replace(pending(entry, ""), state="CANCELLED"))
         if what == "never_ran" and entry.resent >= RESENT:
             self._outbox.lost(entry.number)
             self.clear(entry.number)
@@ -123,12 +123,12 @@ class Reconciler:
             self._outbox.forgotten(entry.number)
             self.clear(entry.number)
             log.warning("lost by C2, resubmitted", job=entry.job_id, key=entry.key, user=entry.user)
-            self._again()
+            self._resubmit()
         elif what == "ran":
-            return self._over(entry, _as_it_ended(entry, starts))
+            return self._end(entry, _as_it_ended(entry, starts))
         return None
 
-    def _over(self, entry: Entry, job: JobInfo) -> JobInfo:
+    def _end(self, entry: Entry, job: JobInfo) -> JobInfo:
         self._outbox.ended([entry.number])
         self.clear(entry.number)
         log.warning(
@@ -141,16 +141,16 @@ def _known(center: CenterConnection, entries: Sequence[Entry]) -> defaultdict[st
     """Records of these submissions from slurmctld and slurmdbd, by key, oldest first."""
     found: defaultdict[str, list[JobInfo]] = defaultdict(list)
     slurm = center.slurm
-    for key, job in _of(entries, (job for job in slurm.jobs() if job.user == slurm.user)):
+    for key, job in _matching(entries, (job for job in slurm.jobs() if job.user == slurm.user)):
         found[key].append(job)
     if missing := [entry for entry in entries if entry.key not in found]:
         oldest = int(min(entry.created for entry in missing))
-        for key, job in _of(missing, slurm.accounted(oldest - 3600)):
+        for key, job in _matching(missing, slurm.accounted(oldest - 3600)):
             found[key].append(job)
     return found
 
 
-def _of(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str, JobInfo]]:
+def _matching(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str, JobInfo]]:
     """The jobs that belong to submissions, with their keys."""
     keys = {entry.key: entry for entry in entries}
     ids = {entry.job_id: entry for entry in entries}
@@ -160,7 +160,7 @@ def _of(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str
             yield entry.key, job
 
 
-def _asked(center: CenterConnection, entry: Entry) -> tuple[Fate, Sequence[Start]]:
+def _fate_on_c2(center: CenterConnection, entry: Entry) -> tuple[Fate, Sequence[Start]]:
     """The platform's records; without access, nothing proves that a job never ran."""
     from qslurm.c1.queries.lost_jobs import fate
 

@@ -1,10 +1,15 @@
-"""Sends the outbox's submissions, or every n-th of them, in order."""
+"""Sends the outbox's submissions to C2, several at a time.
+
+With one connection each submission would wait for a round trip of its own. Each thread sends every n-th submission, in
+order, so no submission is ever sent by two threads.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from qslurm.c1.agent.delivery import deliver, with_present_ids
@@ -26,35 +31,38 @@ if TYPE_CHECKING:
 
 log = EventLog(__name__)
 
+SENDERS = 8
+"""Number of threads: slurmctld handles one submission at a time, but half of the threads wait for the disk."""
+
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 FINAL = (RefusedError, InvalidInputError, PermissionDeniedError)
 """Errors that are final; all others are retried."""
 
 
-class Sender:
-    """A sender thread. `done` is called with the key of each submission that C2 has answered.
+class SenderThread:
+    """Sends the submissions whose number modulo `count` is `index`.
 
-    It takes every submission, or those of one lane: of `lanes`, the one that their numbers fall into.
+    `answered` is called with the key of each submission that C2 has accepted or refused.
     """
 
     def __init__(
         self,
         outbox: Outbox,
         connect: Callable[[], CenterConnection],
-        done: Callable[[str], None],
+        answered: Callable[[str], None],
         *,
-        lane: int = 0,
-        lanes: int = 1,
+        index: int = 0,
+        count: int = 1,
     ) -> None:
-        self._lane = (lane, lanes)
+        self._share = (index, count)
         self._outbox = outbox
         self._connect = connect
-        self._done = done
-        self._news = threading.Event()
+        self._answered = answered
+        self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sender")
-        self._pauses: dict[int, tuple[float, Backoff]] = {}  # number: not before, of those nobody is sure of
+        self._pauses: dict[int, tuple[float, Backoff]] = {}  # submissions of unknown outcome: next retry
         self.trouble: dict[str, str] = {}
         """Why submissions are not sent yet, by key."""
 
@@ -65,48 +73,48 @@ class Sender:
     def stop_soon(self) -> None:
         """Start no more submissions."""
         self._stopping.set()
-        self._news.set()
+        self._wake.set()
 
     def stop(self) -> None:
         """Wait for the current submission to finish."""
         self.stop_soon()
         self._thread.join()
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """Wake the sender: the outbox has a new submission."""
-        self._news.set()
+        self._wake.set()
 
     def _run(self) -> None:
         center = self._connect()
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
-            self._news.clear()
-            if self._stopping.is_set():  # looked at after the bell is reset, or its last ring is missed
+            self._wake.clear()
+            if self._stopping.is_set():  # checked after clear(), so that no stop is missed
                 break
             pause = 0.0
             try:
-                is_there = self._send_all(center)
-            except NoRoomError as error:  # what was sent meanwhile is looked up by its key when there is room
+                is_reachable = self._send_all(center)
+            except NoRoomError as error:  # those being sent are looked up by key later
                 log.warning("cannot submit", reason=error.message, pause_s=LONGEST_PAUSE_S)
-                is_there, pause = False, LONGEST_PAUSE_S
-            except Exception as error:  # noqa: BLE001 -- a bug: nothing is lost by trying again
+                is_reachable, pause = False, LONGEST_PAUSE_S
+            except Exception as error:  # noqa: BLE001 -- a bug: retrying loses nothing
                 log.crashed("sending failed", error, pause_s=LONGEST_PAUSE_S)
-                is_there, pause = False, LONGEST_PAUSE_S
-            if is_there:
+                is_reachable, pause = False, LONGEST_PAUSE_S
+            if is_reachable:
                 backoff.succeed()
-                self._news.wait(self._until_next())
+                self._wake.wait(self._until_next())
             else:
                 center.close()
                 self._stopping.wait(max(pause, backoff.fail()))
         center.close()
 
     def _send_all(self, center: CenterConnection) -> bool:
-        """Send what is due; whether C2 is reachable."""
+        """Send all that are due; False if C2 is unreachable."""
         after = 0
-        there: set[int] = set()
-        while not self._stopping.is_set() and (entry := self._outbox.next_to_send(after, *self._lane)):
+        unsent: set[int] = set()
+        while not self._stopping.is_set() and (entry := self._outbox.next_to_send(after, *self._share)):
             after = entry.number
-            there.add(after)
+            unsent.add(after)
             if entry.number in self._pauses and self._pauses[entry.number][0] > time.monotonic():
                 continue
             try:
@@ -114,37 +122,37 @@ class Sender:
                     return False
             except QslurmError:
                 raise
-            except Exception as error:  # noqa: BLE001 -- a bug that one submission meets must not hold up all others
+            except Exception as error:  # noqa: BLE001 -- a bug must not block other submissions
                 if entry.key not in self.trouble:
                     log.crashed("cannot send a submission", error, key=entry.key, user=entry.user)
-                self._wait(
+                self._postpone(
                     entry, UncertainError("The center's agent failed to send it. Tell the center's admins.")
                 )
-        # one that was given up meanwhile would be due for ever
-        self._pauses = {number: pause for number, pause in self._pauses.items() if number in there}
+        # forget those cancelled meanwhile, which would stay due
+        self._pauses = {number: pause for number, pause in self._pauses.items() if number in unsent}
         return True
 
     def _send(self, center: CenterConnection, entry: Entry) -> bool:
-        """Send one submission; whether C2 is reachable."""
-        unsure = entry.state == "sending"
+        """Send one submission; False if C2 is unreachable."""
+        maybe_sent = entry.state == "sending"
         payload = with_present_ids(entry.payload, lambda job_id: self._outbox.now(job_id, entry.number))
         if payload is None:
-            self._wait(entry, UncertainError("A job that it depends on is being resubmitted."))
+            self._postpone(entry, UncertainError("A job that it depends on is being resubmitted."))
             return True
         if not self._outbox.sending(entry.number):
             return True
         try:
-            submitted = deliver(center.slurm, payload, entry.key, unsure=unsure)
+            submitted = deliver(center.slurm, payload, entry.key, maybe_sent=maybe_sent)
         except UncertainError as error:
-            self._wait(entry, error)
+            self._postpone(entry, error)
             return True
         except FINAL as error:
-            self._outbox.refused(entry.number, vars_of(error))
+            self._outbox.refused(entry.number, stored_error(error))
             log.info("refused", key=entry.key, user=entry.user, reason=error.message)
-        except QslurmError as error:  # C2 is away, or takes no token: it has heard nothing
-            if not unsure:
+        except QslurmError as error:  # C2 is unreachable, or rejects the token: nothing was sent
+            if not maybe_sent:
                 self._outbox.put_back(entry.number)
-            self._wait(entry, error)
+            self._postpone(entry, error)
             return False
         else:
             answer = {"warnings": submitted.warnings, "message": submitted.message}
@@ -152,10 +160,10 @@ class Sender:
             log.info("accepted", job=submitted.job_id, key=entry.key, user=entry.user)
         self._pauses.pop(entry.number, None)
         self.trouble.pop(entry.key, None)
-        self._done(entry.key)
+        self._answered(entry.key)
         return True
 
-    def _wait(self, entry: Entry, error: QslurmError) -> None:
+    def _postpone(self, entry: Entry, error: QslurmError) -> None:
         if isinstance(error, UncertainError):
             known = self._pauses.get(entry.number)
             backoff = known[1] if known else Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
@@ -171,7 +179,42 @@ class Sender:
         return max(0.0, min(due for due, _ in self._pauses.values()) - time.monotonic())
 
 
-def vars_of(error: QslurmError) -> dict[str, object]:
+class SenderPool:
+    """The sender threads. `answered` is called by any of them with the key of each submission that C2 has answered."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        connect: Callable[[], CenterConnection],
+        answered: Callable[[str], None],
+        *,
+        count: int = SENDERS,
+    ) -> None:
+        self._senders = [
+            SenderThread(outbox, connect, answered, index=index, count=count) for index in range(count)
+        ]
+        self.trouble: Mapping[str, str] = ChainMap(*(sender.trouble for sender in self._senders))
+        """Why submissions are not sent yet, by key."""
+
+    def start(self) -> None:
+        """Start, beginning with submissions left by a previous agent."""
+        for sender in self._senders:
+            sender.start()
+
+    def stop(self) -> None:
+        """Wait for the current submissions to finish."""
+        for sender in self._senders:
+            sender.stop_soon()
+        for sender in self._senders:
+            sender.stop()
+
+    def wake(self, number: int | None = None) -> None:
+        """Wake the sender of this submission, or all senders."""
+        for sender in self._senders if number is None else [self._senders[number % len(self._senders)]]:
+            sender.wake()
+
+
+def stored_error(error: QslurmError) -> dict[str, object]:
     """An error as stored in the outbox."""
     import msgspec
 

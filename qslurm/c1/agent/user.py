@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import dataclass
+
+from qslurm.errors import PermissionDeniedError
 
 
 @dataclass(frozen=True)
@@ -12,3 +16,14 @@ class User:
     name: str
     uid: int
     admin: bool
+
+
+def user_of(uid: int) -> User:
+    """The user with this uid; PermissionDeniedError if unknown on this host."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError as error:
+        raise PermissionDeniedError(
+            f"Unknown uid {uid} on this host.", hint="Tell the center's admins."
+        ) from error
+    return User(name, uid, admin=uid in (0, os.getuid()))

@@ -23,10 +23,10 @@ LISTED = 1000
 """Maximum ended jobs, the newest; all open jobs are listed."""
 
 
-def line_of(
+def list_queue(
     user: str | None,
     outbox: Outbox,
-    follower: JobTracker,
+    tracker: JobTracker,
     center: CenterConnection,
     as_job: Callable[[Entry], JobInfo | None],
 ) -> QueueListing:
@@ -34,23 +34,23 @@ def line_of(
     rows: list[JobInfo] = []
     unseen: list[int] = []
     for number, key, job_id, ended in outbox.listed(user, LISTED):
-        seen = follower.jobs.tasks(job_id, key) if job_id is not None else []
+        seen = tracker.jobs.tasks(job_id, key) if job_id is not None else []
         rows += seen
         if not seen and not ended:
             unseen.append(number)
     for entry in outbox.numbered(unseen):
         if job := as_job(entry):
             rows.append(job)
-    place_of = _places(follower, center)
+    place_of = _places(tracker, center)
     own = [(row.job_id, place_of[row.job_id]) for row in rows if row.job_id in place_of]
     return QueueListing(jobs=rows, places=own)
 
 
-def _places(follower: JobTracker, center: CenterConnection) -> dict[int, int]:
+def _places(tracker: JobTracker, center: CenterConnection) -> dict[int, int]:
     """Queue positions among all centers' jobs if the job manager knows them, else among this center's."""
-    if follower.is_live:
+    if tracker.is_live:
         try:
             return dict(center.job_manager.places())
         except QslurmError as error:  # the list matters more
             log.warning("cannot read queue positions from C2", reason=error.message)
-    return queue_positions(follower.jobs.jobs())
+    return queue_positions(tracker.jobs.jobs())

@@ -8,15 +8,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from qslurm.c1.connection.agent_messages import (
+    AgentRequest,
     AgentStatus,
-    GetMoved,
-    GetStatus,
+    ChangedJobs,
+    GetAgentStatus,
+    GetChangedJobs,
+    GetReleaser,
     GetTasks,
-    LetGo,
-    Moved,
-    Question,
-    Releasing,
-    WhoReleases,
+    ReleaserState,
+    Unbind,
 )
 from qslurm.c1.connection.agent_slurm import AgentSlurm
 from qslurm.c1.connection.agent_socket import AgentSocket
@@ -48,20 +48,20 @@ class AgentConnection(CenterConnection):
 
     def __init__(self, config: Config, say: Callable[[str], None]) -> None:
         super().__init__(config)
-        self._line = AgentSocket(config.agent, ANSWER_S)
+        self._socket = AgentSocket(config.agent, ANSWER_S)
         self._say = say
 
     @cached_property
     def slurm(self) -> AgentSlurm:
         """C2's slurmrestd, restricted to this user's jobs."""
-        return AgentSlurm(self._line, self._say)
+        return AgentSlurm(self._socket, self._say)
 
     @cached_property
     def job_manager(self) -> AgentJobManager:
         """C2's job manager, restricted to this user's jobs."""
         from qslurm.c1.connection.agent_job_manager import AgentJobManager
 
-        return AgentJobManager(self._line)
+        return AgentJobManager(self._socket)
 
     @property
     def has_job_manager(self) -> bool:
@@ -70,7 +70,7 @@ class AgentConnection(CenterConnection):
 
     def status(self) -> AgentStatus:
         """The status of the agent and its token."""
-        return self._line.ask(GetStatus(), AgentStatus)
+        return self._socket.ask(GetAgentStatus(), AgentStatus)
 
     def delay(self, waited_s: float) -> float:
         """Seconds until the next poll: the agent reports changes, so this is only a fallback."""
@@ -85,18 +85,18 @@ class AgentConnection(CenterConnection):
 
         began, least, tasks = time.monotonic(), min(seconds, AGAIN_S), None
         if job is not None:
-            question = GetTasks(job.array_or_job_id, job.job_id, visible_state(job), seconds)
+            request = GetTasks(job.array_or_job_id, job.job_id, visible_state(job), seconds)
             try:
-                tasks = self._line.ask(question, list[JobInfo])
+                tasks = self._socket.ask(request, list[JobInfo])
                 least = min(seconds, AT_LEAST_S)
             except UnreachableError:
-                pass  # whoever waits asks again, and knows for how long
+                pass  # the caller polls again until its own time-out
         time.sleep(max(0.0, least - (time.monotonic() - began)))
         return tasks
 
-    def changes_since(self, since: int, timeout_s: float) -> Moved:
+    def changes_since(self, since: int, timeout_s: float) -> ChangedJobs:
         """The user's jobs that changed after an answer with this number; waits for changes up to a time-out."""
-        return self._line.ask(GetMoved(since, timeout_s), Moved)
+        return self._socket.ask(GetChangedJobs(since, timeout_s), ChangedJobs)
 
     @property
     def submissions_at_once(self) -> int:
@@ -106,7 +106,7 @@ class AgentConnection(CenterConnection):
     @cached_property
     def follow_up_platform(self) -> str:
         """The platform's name in follow-ups; "" if the agent has no releaser."""
-        found = self._line.ask(WhoReleases(), Releasing)
+        found = self._socket.ask(GetReleaser(), ReleaserState)
         if found.name and found.silent_s > SILENT_S:
             self._say(
                 f"The center's releaser has not been seen for {found.silent_s / 60:.0f} min. Tell the center's admins."
@@ -123,12 +123,12 @@ class AgentConnection(CenterConnection):
 
     def unbind(self, key: str) -> None:
         """Unbind a submission from the C1 job that waited for it."""
-        self._line.ask(LetGo(key), type(None))
+        self._socket.ask(Unbind(key), type(None))
 
-    def ask(self, question: Question, answer: type[T]) -> T:
+    def ask(self, request: AgentRequest, answer: type[T]) -> T:
         """Send a request and return the agent's answer."""
-        return self._line.ask(question, answer)
+        return self._socket.ask(request, answer)
 
     def close(self) -> None:
         """Close the connection; the next request reconnects."""
-        self._line.close()
+        self._socket.close()

@@ -1,7 +1,7 @@
-"""The protocol between users' commands and the agent: authenticated requests and answers.
+"""The protocol between users' commands and the agent: authenticated requests and responses.
 
-Over the Unix socket the kernel says who asks and the credential is empty; over TCP it is MUNGE's, made for this very
-question.
+Over the Unix socket the kernel authenticates the user and the credential is empty; over TCP it is a MUNGE credential
+for this request.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import msgspec
 from qslurm.slurm.job_info import JobInfo
 from qslurm.wire.failures import Failed
 
-LARGEST_QUESTION = 8 * 1024 * 1024
-"""Bytes; a payload has at most 4 MB, and JSON in msgpack takes little more."""
+MAX_REQUEST_BYTES = 8 * 1024 * 1024
+"""A payload has at most 4 MB; JSON takes little more in MessagePack."""
 
-LARGEST_ANSWER = 256 * 1024 * 1024
+MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 
 JobId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
@@ -25,19 +25,18 @@ Key = Annotated[str, msgspec.Meta(max_length=200)]
 JobOnC1 = Annotated[
     str, msgspec.Meta(pattern=r"\A(?:[\w.-]{1,64}:[0-9]{1,10}(?:_[0-9]{1,10})?:[0-9]{1,6})?\Z")
 ]
-"""`cluster:id:restarts`. The releaser asks Slurm for it beside everybody else's, so Slurm must be able to read it."""
+"""`cluster:id:restarts`. The releaser passes it to Slurm's commands together with others."""
 
 
-class Hello(msgspec.Struct, tag="hello"):
-    """The center's user on C2 and the API version. Facts."""
+class GetIdentity(msgspec.Struct, tag="hello"):
+    """The center's user on C2 and the API version. Response: AgentIdentity."""
 
 
 class Submit(msgspec.Struct, tag="submit"):
-    """Take this payload into the outbox, if its key is not there yet, and say what has become of it. Submission.
+    """Store this payload in the outbox, unless its key is there already. Response: Submission.
 
-    The answer comes when C2 has accepted or refused it, or after `patience_s` with the state it is in.
-    `waits` is the job of C1 (`cluster:id:restarts`) without which it is cancelled; `followed` says that a job is held
-    on C1 until it has ended.
+    Answered when C2 has accepted or refused it, or after `patience_s` with its current state. `waits` is the C1 job
+    (`cluster:id:restarts`) with whose end it is cancelled; `followed`: a C1 job is held until it has ended.
     """
 
     key: Key
@@ -48,28 +47,28 @@ class Submit(msgspec.Struct, tag="submit"):
 
 
 class GetJob(msgspec.Struct, tag="job"):
-    """One of the user's jobs. JobInfo."""
+    """One of the user's jobs. Response: JobInfo."""
 
     job_id: JobId
 
 
 class GetJobs(msgspec.Struct, tag="jobs"):
-    """The user's jobs that C2 or the outbox knows; with `key`, the one submission that has it. JobInfos.
+    """The user's jobs on C2 or in the outbox; with `key`, the submission that has it. Response: list[JobInfo].
 
-    Of others' open jobs there is only what the user's own place in line depends on; they are of no user.
+    Other users' open jobs are included anonymously, since queue positions depend on them.
     """
 
     key: Key = ""
 
 
 class GetQueue(msgspec.Struct, tag="queue"):
-    """The user's jobs with their places in line, all of the center's for an admin. A Line (protocol/job_changes.py)."""
+    """The user's jobs with queue positions, all of the center's for an admin. Response: QueueListing."""
 
 
-class GetMoved(msgspec.Struct, tag="moved"):
-    """The user's jobs that changed after an answer with this number. Moved.
+class GetChangedJobs(msgspec.Struct, tag="moved"):
+    """The user's jobs that changed after a response with this number. Response: ChangedJobs.
 
-    The answer comes when one has, when some were missed, or after `patience_s`.
+    Answered when one has changed, when changes were missed, or after `patience_s`.
     """
 
     since: Count
@@ -77,9 +76,9 @@ class GetMoved(msgspec.Struct, tag="moved"):
 
 
 class GetTasks(msgspec.Struct, tag="tasks"):
-    """One of the user's jobs, or each task of an array. JobInfos.
+    """One of the user's jobs, or each task of an array. Response: list[JobInfo].
 
-    With `seen`, which is how the job or task `waits_for` was, the answer comes once that is another, or after
+    With `seen`, the last visible state of the job or task `waits_for`: answered when that changes, or after
     `patience_s`.
     """
 
@@ -90,9 +89,9 @@ class GetTasks(msgspec.Struct, tag="tasks"):
 
 
 class GetAccounted(msgspec.Struct, tag="accounted"):
-    """The user's jobs that C2's accounting knows, as far as they were there after `since` (Unix seconds). JobInfos.
+    """The user's jobs in C2's accounting that existed after `since` (Unix seconds). Response: list[JobInfo].
 
-    With `array` only the tasks of this one; the rest of the accounting is not looked through then.
+    With `array` only that array's tasks, without searching the rest.
     """
 
     since: Count
@@ -100,20 +99,20 @@ class GetAccounted(msgspec.Struct, tag="accounted"):
 
 
 class CancelJob(msgspec.Struct, tag="cancel"):
-    """Cancel one of the user's jobs, or one task of an array. C2's warnings."""
+    """Cancel one of the user's jobs, or one task of an array. Response: C2's warnings."""
 
     job_id: JobId
     task: JobId | None = None
 
 
 class UpdateJob(msgspec.Struct, tag="update"):
-    """Hold one of the user's jobs that wait, or release it. C2's warnings."""
+    """Hold or release one of the user's pending jobs. Response: C2's warnings."""
 
     job_id: JobId
     hold: bool
 
 
-class AskPlatform(msgspec.Struct, tag="platform"):
+class GetPlatformRecord(msgspec.Struct, tag="platform"):
     """The job manager's record of one of the user's jobs. A document."""
 
     what: Literal["job", "results"]
@@ -121,22 +120,22 @@ class AskPlatform(msgspec.Struct, tag="platform"):
 
 
 class GetResults(msgspec.Struct, tag="results"):
-    """Results, or `error`, of these jobs of the user; maybe of the first ones only.
+    """Results, or `error`, of these jobs of the user; at least of the first ones.
 
-    Documents.
+    Response: documents.
     """
 
     jobs: Annotated[list[JobId], msgspec.Meta(max_length=250)]
 
 
 class GetStarts(msgspec.Struct, tag="starts"):
-    """Every start of one of the user's submissions that C2's platform knows, newest first. Documents."""
+    """Every start of one of the user's submissions on C2's platform, newest first. Response: documents."""
 
     key: Key
 
 
 class GetBackends(msgspec.Struct, tag="backends"):
-    """C2's backends. Documents. `at_hand`: as they were a while ago, rather than waiting for C2."""
+    """C2's backends; with `at_hand` the agent's cached ones. Response: documents."""
 
     at_hand: bool = False
 
@@ -150,47 +149,47 @@ class GetPartitions(msgspec.Struct, tag="partitions"):
 
 
 class GetLoads(msgspec.Struct, tag="loads"):
-    """Numbers of pending and running jobs of all centers, by partition. Loads."""
+    """Numbers of pending and running jobs of all centers, by partition. Response: list[Load]."""
 
 
 class GetUsage(msgspec.Struct, tag="usage"):
-    """The user's usage in a period (Unix seconds), everybody's for an admin. Documents."""
+    """The user's usage in a period (Unix seconds), all users' for an admin. Response: documents."""
 
     since: Count
     until: Count
 
 
 class GetEnded(msgspec.Struct, tag="ended"):
-    """The latest of the user's jobs that the platform has run. Documents."""
+    """The latest of the user's jobs that the platform has run. Response: documents."""
 
     limit: Count = 1000
 
 
 class GetLog(msgspec.Struct, tag="log"):
-    """Output of one of the user's jobs, from `offset`. A Piece."""
+    """Output of one of the user's jobs, from `offset`. Response: LogPiece."""
 
     job_id: JobId
     offset: Count = 0
 
 
-class GetStatus(msgspec.Struct, tag="status"):
-    """The agent's status. AgentStatus."""
+class GetAgentStatus(msgspec.Struct, tag="status"):
+    """The agent's status. Response: AgentStatus."""
 
 
-class WhoReleases(msgspec.Struct, tag="who_releases"):
-    """The agent's releaser. Releasing."""
+class GetReleaser(msgspec.Struct, tag="who_releases"):
+    """The agent's releaser. Response: ReleaserState."""
 
 
-class LetGo(msgspec.Struct, tag="let_go"):
-    """The user's submission goes on when the job of C1 that waited for it has ended."""
+class Unbind(msgspec.Struct, tag="let_go"):
+    """Unbind the user's submission from the C1 job that waited for it, so that it continues after that job."""
 
     key: Key
 
 
-class GetEndings(msgspec.Struct, tag="endings"):
-    """Outcomes of these submissions, and the C1 jobs in `cluster` that wait for one; for the releaser. Endings.
+class GetOutcomes(msgspec.Struct, tag="endings"):
+    """Outcomes of these submissions, and the C1 jobs in `cluster` that wait for one; releaser only. Response: Outcomes.
 
-    The answer comes when one has ended, when there are `news` that the asker does not know, or after `patience_s`.
+    Answered when one has ended, when the revision is not `news` any more, or after `patience_s`.
     """
 
     keys: list[str]
@@ -199,24 +198,24 @@ class GetEndings(msgspec.Struct, tag="endings"):
     patience_s: Seconds = 0.0
 
 
-class EndBound(msgspec.Struct, tag="end_bound"):
-    """The job of C1 that waited for this submission is gone: cancel its job on C2. For the releaser."""
+class CancelBound(msgspec.Struct, tag="end_bound"):
+    """Cancel the C2 job of a submission whose waiting C1 job has ended; releaser only."""
 
     key: Key
 
 
-Question = (
-    Hello
+AgentRequest = (
+    GetIdentity
     | Submit
     | GetJob
     | GetJobs
     | GetQueue
-    | GetMoved
+    | GetChangedJobs
     | GetTasks
     | GetAccounted
     | CancelJob
     | UpdateJob
-    | AskPlatform
+    | GetPlatformRecord
     | GetResults
     | GetStarts
     | GetBackends
@@ -226,15 +225,15 @@ Question = (
     | GetUsage
     | GetEnded
     | GetLog
-    | GetStatus
-    | WhoReleases
-    | LetGo
-    | GetEndings
-    | EndBound
+    | GetAgentStatus
+    | GetReleaser
+    | Unbind
+    | GetOutcomes
+    | CancelBound
 )
 
 
-class Facts(msgspec.Struct):
+class AgentIdentity(msgspec.Struct):
     """The agent's identity on C2."""
 
     user: str
@@ -242,10 +241,10 @@ class Facts(msgspec.Struct):
 
 
 class TokenState(msgspec.Struct):
-    """The center's token: times are Unix seconds by C2's clock, `clock_off_s` is how far ours is ahead of that.
+    """The center's token: times are Unix seconds by C2's clock; `clock_off_s` is how far this clock is ahead.
 
-    `trouble` says why it can't be kept fresh; `renewable_until` None: C2 has not said yet. `ends_soon`: renewals end
-    before the next token would have lived as long as this one.
+    `trouble` is why it can't be renewed; `renewable_until` is None until C2 has answered; `ends_soon`: renewals end
+    before the next token's full lifetime.
     """
 
     user: str
@@ -263,7 +262,7 @@ class AgentStatus(msgspec.Struct):
     token: TokenState
     waiting: int
     open: int
-    releaser: Releasing | None = None
+    releaser: ReleaserState | None = None
 
 
 class Submission(msgspec.Struct):
@@ -276,14 +275,14 @@ class Submission(msgspec.Struct):
     reason: str = ""
 
 
-class Releasing(msgspec.Struct):
-    """Under which name the releaser knows follow-ups (nothing: there is none), and for how long it was not heard."""
+class ReleaserState(msgspec.Struct):
+    """The platform's name in follow-ups ("" without a releaser), and the seconds since the releaser's last request."""
 
     name: str
     silent_s: float = 0.0
 
 
-class Moved(msgspec.Struct):
+class ChangedJobs(msgspec.Struct):
     """The jobs that have changed, arrays as a whole; with `missed` it may be any. `number` is this answer's.
 
     `states` has the new states of these jobs, and of their tasks, as far as the agent follows them.
@@ -295,7 +294,7 @@ class Moved(msgspec.Struct):
     states: list[JobInfo] = []
 
 
-class Ending(msgspec.Struct):
+class Outcome(msgspec.Struct):
     """A submission's outcome (unknown, open, refused, lost, or its job's), its user, job and reason."""
 
     key: str
@@ -305,15 +304,15 @@ class Ending(msgspec.Struct):
     why: str = ""
 
 
-class Endings(msgspec.Struct):
-    """`bound` has the jobs of C1 that wait, by the key of what they wait for."""
+class Outcomes(msgspec.Struct):
+    """`bound`: waiting C1 jobs by submission key; `news`: the revision of the set of dependent C1 jobs."""
 
-    endings: list[Ending]
+    endings: list[Outcome]
     bound: dict[str, str]
     news: int
 
 
-class Piece(msgspec.Struct):
+class LogPiece(msgspec.Struct):
     """A piece of a log, and the offset of the next."""
 
     data: bytes
@@ -321,13 +320,13 @@ class Piece(msgspec.Struct):
 
 
 class Answered(msgspec.Struct, tag="answer"):
-    """The answer, as plain data of the type that the question's docstring names."""
+    """The response, as plain data of the type that the request's docstring names."""
 
     value: Any = None
 
 
-Answer = Answered | Failed
+AgentResponse = Answered | Failed
 
-questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
-answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+request_decoder: msgspec.msgpack.Decoder[AgentRequest] = msgspec.msgpack.Decoder(AgentRequest)
+response_decoder: msgspec.msgpack.Decoder[AgentResponse] = msgspec.msgpack.Decoder(AgentResponse)
 encode = msgspec.msgpack.encode

@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import Any
 
 from qslurm.c1.connection.agent_messages import (
+    AgentIdentity,
     CancelJob,
-    Facts,
     GetAccounted,
+    GetIdentity,
     GetJob,
     GetJobs,
     GetPartitions,
     GetTasks,
-    Hello,
     Submission,
     Submit,
     UpdateJob,
@@ -27,7 +27,7 @@ from qslurm.payload.comment import Comment
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.rest import Submitted
 
-ASKED_S = 20.0
+RESPONSE_S = 20.0
 """Time-out in seconds of the agent's answer about a submission."""
 
 GIVE_UP_S = 60.0
@@ -37,32 +37,32 @@ GIVE_UP_S = 60.0
 class AgentSlurm:
     """The slurmrestd client's interface, served by the agent."""
 
-    def __init__(self, line: AgentSocket, say: Callable[[str], None]) -> None:
-        self._line = line
+    def __init__(self, socket: AgentSocket, say: Callable[[str], None]) -> None:
+        self._socket = socket
         self._say = say
         self.waits, self.followed = "", False
         self.patience_s = math.inf
         """Seconds to wait for C2 to accept a submission that the agent has."""
 
     @cached_property
-    def _facts(self) -> Facts:
-        return self._line.ask(Hello(), Facts)
+    def _identity(self) -> AgentIdentity:
+        return self._socket.ask(GetIdentity(), AgentIdentity)
 
     @property
     def user(self) -> str:
         """The center's user on C2."""
-        return self._facts.user
+        return self._identity.user
 
     @property
     def api_version(self) -> str:
         """The API version between the agent and C2."""
-        return self._facts.api_version
+        return self._identity.api_version
 
     def submit(self, payload: dict[str, Any]) -> Submitted:
         """Submit a payload through the agent, and wait until C2 has accepted it.
 
-        It may be asked again and again: the agent knows a submission by its key. UncertainError if the agent is gone
-        for long after it may have heard of it, KeptError if C2 has not taken it in `patience_s`.
+        Retries are safe: the agent identifies a submission by its key. UncertainError if the agent stops answering
+        after it may have received the submission, KeptError if C2 has not accepted it in `patience_s`.
         """
         key = Comment.parse(str(payload["job"].get("comment", ""))).key
         if not key:
@@ -70,24 +70,24 @@ class AgentSlurm:
                 "The payload's comment has no submission key, which the center's agent requires.",
                 hint="Begin the comment with `qslurm key=KEY`, where KEY is unique and has 8 to 128 letters.",
             )
-        question = Submit(key, payload, waits=self.waits, followed=self.followed)
-        began = heard = time.monotonic()
+        request = Submit(key, payload, waits=self.waits, followed=self.followed)
+        began = answered_at = time.monotonic()
         may_have_it, last_reason = False, ""
         while True:
-            question.patience_s = max(0.0, min(ASKED_S, began + self.patience_s - time.monotonic()))
+            request.patience_s = max(0.0, min(RESPONSE_S, began + self.patience_s - time.monotonic()))
             try:
-                submission = self._line.ask(question, Submission)
+                submission = self._socket.ask(request, Submission)
             except UnreachableError as error:
-                may_have_it = may_have_it or self._line.asked
+                may_have_it = may_have_it or self._socket.maybe_sent
                 if not may_have_it:
                     raise
-                if time.monotonic() - heard > GIVE_UP_S:
+                if time.monotonic() - answered_at > GIVE_UP_S:
                     raise UncertainError(
                         "The center's agent stopped answering, and may have the job.", hint=error.hint
                     ) from error
                 time.sleep(1.0)
                 continue
-            heard, may_have_it = time.monotonic(), True
+            answered_at, may_have_it = time.monotonic(), True
             if submission.state == "accepted":
                 return Submitted(submission.job_id, submission.warnings, submission.message)
             reason = submission.reason or "C2 has not answered yet."
@@ -102,43 +102,43 @@ class AgentSlurm:
 
     def job(self, job_id: int) -> JobInfo:
         """One of the user's jobs."""
-        return self._line.ask(GetJob(job_id), JobInfo)
+        return self._socket.ask(GetJob(job_id), JobInfo)
 
     def jobs(self) -> list[JobInfo]:
         """The user's jobs."""
-        return self._line.ask(GetJobs(), list[JobInfo])
+        return self._socket.ask(GetJobs(), list[JobInfo])
 
     def tasks(self, job_id: int) -> list[JobInfo]:
         """One of the user's jobs, or each task of an array."""
-        return self._line.ask(GetTasks(job_id), list[JobInfo])
+        return self._socket.ask(GetTasks(job_id), list[JobInfo])
 
     def accounted_tasks(self, job_id: int) -> list[JobInfo]:
         """C2's accounting records of one of the user's arrays."""
-        return self._line.ask(GetAccounted(0, job_id), list[JobInfo])
+        return self._socket.ask(GetAccounted(0, job_id), list[JobInfo])
 
     def partitions(self) -> dict[str, str]:
         """The state of each of C2's partitions."""
-        return self._line.ask(GetPartitions(), dict[str, str])
+        return self._socket.ask(GetPartitions(), dict[str, str])
 
     def accounted(self, since: int) -> list[JobInfo]:
         """The user's jobs in C2's accounting that existed after a time (Unix seconds)."""
-        return self._line.ask(GetAccounted(since), list[JobInfo])
+        return self._socket.ask(GetAccounted(since), list[JobInfo])
 
     def cancel(self, job_id: int, task: int | None = None) -> list[str]:
         """Cancel one of the user's jobs, or one array task; returns C2's warnings."""
-        return self._line.ask(CancelJob(job_id, task), list[str])
+        return self._socket.ask(CancelJob(job_id, task), list[str])
 
     def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]:
         """Hold or release one of the user's pending jobs; returns C2's warnings."""
         if set(fields) != {"hold"}:
             raise InvalidInputError("The center's agent can only hold and release jobs.")
-        return self._line.ask(UpdateJob(job_id, bool(fields["hold"])), list[str])
+        return self._socket.ask(UpdateJob(job_id, bool(fields["hold"])), list[str])
 
     def find_by_key(self, key: str) -> JobInfo | None:
         """The user's job that was submitted under this key."""
-        found = self._line.ask(GetJobs(key), list[JobInfo])
+        found = self._socket.ask(GetJobs(key), list[JobInfo])
         return found[0] if found else None
 
     def close(self) -> None:
         """Close the connection."""
-        self._line.close()
+        self._socket.close()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from qslurm.c1.connection.agent_messages import (
-    LARGEST_ANSWER,
-    Question,
-    answers,
+    MAX_RESPONSE_BYTES,
+    AgentRequest,
     encode,
+    response_decoder,
 )
 from qslurm.errors import UnreachableError
 from qslurm.wire.blocking import BlockingConnection
@@ -35,28 +35,28 @@ class AgentSocket:
         self._timeout_s = timeout_s
         self._link: BlockingConnection | None = None
         self._sign: Any = None
-        self.asked = False
+        self.maybe_sent = False
         """Whether the agent may have received the last request."""
 
-    def ask(self, question: Question, answer: type[T]) -> T:
+    def ask(self, request: AgentRequest, answer: type[T]) -> T:
         """Send a request and return the answer; raises the agent's error, or UnreachableError.
 
-        Every question may be asked twice, so a kept connection that turns out to be closed is made anew.
+        All requests are idempotent, so one on a kept connection that was closed is retried on a new one.
         """
-        body, kept = encode(question), self._link is not None
-        self.asked = False
+        body, kept = encode(request), self._link is not None
+        self.maybe_sent = False
         try:
             link = self._connected()
             credential = self._sign(body) if self._sign else b""
-            self.asked = True
+            self.maybe_sent = True
             until = time.monotonic() + self._timeout_s
-            reply = answers.decode(link.request(body, credential, until))
+            reply = response_decoder.decode(link.request(body, credential, until))
         except BaseException as error:
-            self.close()  # what is left unread (by who was interrupted, say) must not answer the next question
+            self.close()  # an unread response must not answer the next request
             if not isinstance(error, OSError | EOFError | msgspec.DecodeError):
                 raise
             if kept and not isinstance(error, TimeoutError):
-                return self.ask(question, answer)
+                return self.ask(request, answer)
             why = getattr(error, "strerror", None) or str(error)
             raise UnreachableError(
                 f"The center's agent at {self._where} did not answer ({why}).",
@@ -79,7 +79,7 @@ class AgentSocket:
             self._link = None
 
     @property
-    def _by_socket(self) -> bool:
+    def _is_local(self) -> bool:
         """Connect by the Unix socket on the agent's host, elsewhere by its address."""
         return bool(self._settings.socket) and (
             not self._settings.address or Path(self._settings.socket).exists()
@@ -87,11 +87,11 @@ class AgentSocket:
 
     @property
     def _where(self) -> str:
-        return self._settings.socket if self._by_socket else self._settings.address
+        return self._settings.socket if self._is_local else self._settings.address
 
     def _connected(self) -> BlockingConnection:
         if self._link is None:
-            if self._by_socket:
+            if self._is_local:
                 made = connect_unix_socket(self._settings.socket, self._timeout_s)
             else:
                 from qslurm.c1.connection.agent_address import parse_address
@@ -100,5 +100,5 @@ class AgentSocket:
                 made = socket.create_connection(parse_address(self._settings.address), self._timeout_s)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sign = Munge(self._settings.munge_socket).sign
-            self._link = BlockingConnection(made, LARGEST_ANSWER)
+            self._link = BlockingConnection(made, MAX_RESPONSE_BYTES)
         return self._link

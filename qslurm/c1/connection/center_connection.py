@@ -11,7 +11,7 @@ from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from qslurm.c1.config.center_config import Config
-    from qslurm.c1.connection.agent_messages import Moved
+    from qslurm.c1.connection.agent_messages import ChangedJobs
     from qslurm.c1.connection.client_protocols import JobManager, SlurmClient
     from qslurm.c1.connection.job_manager import JobManagerClient
     from qslurm.slurm.job_info import JobInfo
@@ -103,7 +103,7 @@ class CenterConnection:
         time.sleep(seconds)
         return None
 
-    def changes_since(self, since: int, timeout_s: float) -> Moved | None:
+    def changes_since(self, since: int, timeout_s: float) -> ChangedJobs | None:
         """The jobs that changed since the answer with this number; None if changes are not reported."""
         del since, timeout_s
         return None

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qslurm.c1.connection.agent_messages import (
-    EndBound,
-    Ending,
-    Endings,
-    GetEndings,
-    Question,
-    Releasing,
-    WhoReleases,
+    AgentRequest,
+    CancelBound,
+    GetOutcomes,
+    GetReleaser,
+    Outcome,
+    Outcomes,
+    ReleaserState,
 )
 from qslurm.c1.followups.followup_submission import decide
 from qslurm.errors import ConfigError, QslurmError, RefusedError, UnreachableError
@@ -55,7 +55,7 @@ T = TypeVar("T")
 class AgentClient(Protocol):
     """The center's agent."""
 
-    def ask(self, question: Question, answer: type[T]) -> T:
+    def ask(self, question: AgentRequest, answer: type[T]) -> T:
         """Send a request; the answer is of this type."""
         ...
 
@@ -125,11 +125,11 @@ class Releaser:
         if not self._cluster:
             self._cluster = self._queue.cluster()
             log.info("watching", cluster=self._cluster)
-        name = self._agent.ask(WhoReleases(), Releasing).name
+        name = self._agent.ask(GetReleaser(), ReleaserState).name
         held = self._held(name)
         patience_s = WATCHING_S if self._watching else PATIENCE_S
         keys = sorted({job.mark.key for job in held})
-        answer = self._agent.ask(GetEndings(keys, self._cluster, self._news, patience_s), Endings)
+        answer = self._agent.ask(GetOutcomes(keys, self._cluster, self._news, patience_s), Outcomes)
         self._news, self._watching = answer.news, bool(answer.bound)
         endings = {ending.key: ending for ending in answer.endings}
         self._orphans = {job.job_id: self._orphans[job.job_id] for job in held if job.job_id in self._orphans}
@@ -146,7 +146,7 @@ class Releaser:
         self._refused = {job_id: due for job_id, due in self._refused.items() if due > now}
         return [job for job in held if job.job_id not in self._refused]
 
-    def _settle(self, job: HeldFollowUp, ending: Ending) -> None:
+    def _settle(self, job: HeldFollowUp, ending: Outcome) -> None:
         if ending.how == "unknown":
             since = self._orphans.setdefault(job.job_id, self._clock())
             if self._clock() - since > ORPHANED_S:
@@ -189,7 +189,7 @@ class Releaser:
             if job not in running:
                 log.info("gone", c1_job=job, key=key)
                 try:
-                    self._agent.ask(EndBound(key), type(None))
+                    self._agent.ask(CancelBound(key), type(None))
                 except UnreachableError:
                     raise
                 except QslurmError as error:  # the others are cancelled all the same

@@ -213,7 +213,7 @@ class ChangesApi:
 
     def _notify(self, what: Hashable) -> None:
         if self._notifier is not None:
-            self._notifier.ring(what)
+            self._notifier.notify(what)
 
 
 def _of(places: Mapping[int, int], job_ids: Sequence[int]) -> list[tuple[int, int]]:

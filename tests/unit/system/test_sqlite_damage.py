@@ -13,7 +13,7 @@ import pytest
 from testbed.layout import CHECKOUT
 
 from qslurm.c1.agent.outbox import Outbox
-from qslurm.c1.agent.outbox_file import file_in
+from qslurm.c1.agent.outbox_file import outbox_path
 from qslurm.c1.agent.wait_bindings import WaitBindings
 from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config
@@ -50,9 +50,9 @@ def fill_outbox(folder: Path) -> Path:
         outbox.take(f"{number:032x}", "alice", {"job": {"name": "x" * 200}, "script": "#!"})
     outbox.close()
     bonds = WaitBindings(folder)
-    bonds.tie(f"{0:032x}", "snellius:1:0")
+    bonds.bind(f"{0:032x}", "snellius:1:0")
     bonds.close()
-    return file_in(folder)
+    return outbox_path(folder)
 
 
 def fill_records(folder: Path) -> Path:
@@ -89,7 +89,7 @@ def use_outbox(folder: Path) -> None:
 
 def use_bonds(folder: Path) -> None:
     with closing(WaitBindings(folder)) as bonds:
-        bonds.of("snellius")
+        bonds.bound_jobs("snellius")
 
 
 def use_records(folder: Path) -> None:

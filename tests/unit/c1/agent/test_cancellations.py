@@ -56,13 +56,13 @@ def cancelled(outbox):
 
 def test_a_job_that_is_back_is_cancelled_again_until_it_is_over(cancelled, c2):
     c2.known = [job()]
-    cancelled.saw([job()], 0.0)
+    cancelled.record([job()], 0.0)
     cancelled.repeat(c2, GRACE_S - 1)
     assert (c2.cancelled, cancelled.are_back) == ([], True)
     for times in (1, 2):
         cancelled.repeat(c2, times * GRACE_S)
         assert c2.cancelled == [12] * times
-    cancelled.saw([job("CANCELLED")], 3 * GRACE_S)
+    cancelled.record([job("CANCELLED")], 3 * GRACE_S)
     cancelled.repeat(c2, 3 * GRACE_S)
     assert (len(c2.cancelled), cancelled.are_back) == (2, False)
 
@@ -71,16 +71,16 @@ def test_a_job_that_is_back_is_cancelled_again_until_it_is_over(cancelled, c2):
     "seen", [job("COMPLETING"), job("CANCELLED"), job(comment="qslurm key=key-2"), job(comment="")]
 )
 def test_what_is_over_and_what_is_anothers_is_left_alone(cancelled, c2, seen):
-    cancelled.saw([seen], 0.0)
+    cancelled.record([seen], 0.0)
     assert not cancelled.are_back
-    cancelled.saw([job()], 0.0)
+    cancelled.record([job()], 0.0)
     c2.known = [seen]  # C2 has given its id again meanwhile, or it is over
     cancelled.repeat(c2, GRACE_S)
     assert (c2.cancelled, cancelled.are_back) == ([], False)
 
 
 def test_trouble_with_c2_is_no_end_of_it(cancelled, c2):
-    cancelled.saw([job()], 0.0)
+    cancelled.record([job()], 0.0)
     c2.known, c2.trouble = [job()], UnreachableError("away")
     cancelled.repeat(c2, GRACE_S)
     c2.trouble = None
@@ -96,7 +96,7 @@ def test_what_c2_forgot_after_it_was_cancelled_is_not_sent_again(cancelled, outb
     c2.jobs, c2.accounted, c2.starts = (lambda *_: [] for _ in range(3))
     lost = Reconciler(outbox, lambda: None)
     lost.suspect(1, 0.0)
-    assert [one.state for one in lost.look(c2, LOST_S + 1)] == ["CANCELLED"]
+    assert [one.state for one in lost.check(c2, LOST_S + 1)] == ["CANCELLED"]
     assert outbox.numbered([1])[0].ended
 
 
@@ -107,7 +107,7 @@ def test_a_cancellation_that_was_forgotten_before_c2_told_of_it_is_repeated(outb
     c2.known = [job()]
     cancelled.repeat(c2, time.monotonic() + GRACE_S)
     assert c2.cancelled == [12]
-    cancelled.saw([job("CANCELLED")], 0.0)
+    cancelled.record([job("CANCELLED")], 0.0)
     assert not cancelled.are_back
 
 
@@ -117,13 +117,13 @@ def test_the_end_of_one_task_is_not_that_of_the_array(cancelled, c2):
         job("RUNNING", job_id=13, array=12),
         job("CANCELLED", job_id=13, array=12),
     )
-    cancelled.saw([waits, runs], 0.0)
-    cancelled.saw([is_over], 1.0)
+    cancelled.record([waits, runs], 0.0)
+    cancelled.record([is_over], 1.0)
     c2.known = [waits, is_over]
     cancelled.repeat(c2, GRACE_S)
     assert c2.cancelled == [12]
     c2.known = [job("CANCELLED", array=12), is_over]
-    cancelled.saw(c2.known, GRACE_S)
+    cancelled.record(c2.known, GRACE_S)
     cancelled.repeat(c2, 2 * GRACE_S)
     assert (c2.cancelled, cancelled.are_back) == ([12], False)
 
@@ -141,7 +141,7 @@ def test_a_full_disk_keeps_nobody_from_cancelling(outbox, c2, monkeypatch):
 def test_many_at_once_take_their_turns(cancelled, c2):
     c2.known = [job()]
     number = AT_ONCE + 3
-    cancelled.saw([job(job_id=job_id) for job_id in range(number)], 0.0)
+    cancelled.record([job(job_id=job_id) for job_id in range(number)], 0.0)
     cancelled.repeat(c2, GRACE_S)
     assert len(c2.cancelled) == AT_ONCE
     cancelled.repeat(c2, GRACE_S + 1)

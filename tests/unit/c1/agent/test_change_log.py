@@ -56,11 +56,11 @@ def test_the_end_of_a_job_wakes_those_who_wait_for_ends(news, woken):
 
 
 def test_who_has_missed_some_knows_it(woken):
-    few = ChangeLog(owners_of, lambda *names: woken.extend(names), most_at_once=2)
+    few = ChangeLog(owners_of, lambda *names: woken.extend(names), max_jobs=2)
     begin = few.since(0, "ann").number
     few.changed([row(job_id, "key-a") for job_id in (1, 2, 3)])
     assert few.since(begin, "ann").missed
-    forgetful = ChangeLog(owners_of, lambda *names: woken.extend(names), remembered=2)
+    forgetful = ChangeLog(owners_of, lambda *names: woken.extend(names), max_changes=2)
     begin = forgetful.since(0, "bob").number
     forgetful.changed([row(job_id, "key-a") for job_id in (1, 2, 3)])
     assert forgetful.since(begin, "bob").missed

@@ -56,7 +56,7 @@ def send(link, key, late_comes):
     unsure = False
     for attempt in range(200):
         try:
-            return deliver(link, {"key": key}, key, unsure=unsure).job_id
+            return deliver(link, {"key": key}, key, maybe_sent=unsure).job_id
         except UncertainError:
             unsure = True
         except UnreachableError:
@@ -82,7 +82,7 @@ def test_a_refusal_is_the_last_word():
             raise RefusedError("no such account")
 
     with pytest.raises(RefusedError):
-        deliver(Refusing([]), {}, "key", unsure=True)
+        deliver(Refusing([]), {}, "key", maybe_sent=True)
 
 
 def test_a_key_that_c2_knows_but_nobody_finds_stays_in_doubt():
@@ -91,7 +91,7 @@ def test_a_key_that_c2_knows_but_nobody_finds_stays_in_doubt():
             raise DuplicateError("known")
 
     with pytest.raises(UncertainError):
-        deliver(Slow([]), {}, "key", unsure=False)
+        deliver(Slow([]), {}, "key", maybe_sent=False)
 
 
 def test_slurmdbds_word_for_a_job_that_slurmctld_has_lost_is_no_acceptance():
@@ -100,7 +100,7 @@ def test_slurmdbds_word_for_a_job_that_slurmctld_has_lost_is_no_acceptance():
             return job_info(job_id=7, name="x", state="PENDING", source="slurmdbd")
 
     link = Forgetful([])
-    assert deliver(link, {"key": "key"}, "key", unsure=True) == Submitted(100)
+    assert deliver(link, {"key": "key"}, "key", maybe_sent=True) == Submitted(100)
 
 
 def test_an_array_that_has_begun_is_found_as_the_array():
@@ -108,7 +108,7 @@ def test_an_array_that_has_begun_is_found_as_the_array():
         def find_by_key(self, key):
             return job_info(job_id=13, name="x", state="RUNNING", array_job_id=12, array_task_id=0)
 
-    assert deliver(Begun([]), {"key": "key"}, "key", unsure=True) == Submitted(12)
+    assert deliver(Begun([]), {"key": "key"}, "key", maybe_sent=True) == Submitted(12)
 
 
 def test_a_dependency_goes_by_the_ids_that_jobs_have_now():
@@ -132,4 +132,4 @@ def test_a_look_up_that_c2_refuses_says_nothing_about_the_submission():
             raise RefusedError("C2 refused the accounting")
 
     with pytest.raises(UncertainError, match="refused the accounting"):
-        deliver(Unwilling([]), {"key": "key"}, "key", unsure=True)
+        deliver(Unwilling([]), {"key": "key"}, "key", maybe_sent=True)

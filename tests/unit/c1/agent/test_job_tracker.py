@@ -11,7 +11,7 @@ from qslurm.c1.agent import job_tracker
 from qslurm.c1.agent.job_identity import is_outdated
 from qslurm.c1.agent.job_tracker import JobTracker
 from qslurm.c1.agent.outbox import Outbox
-from qslurm.c1.agent.user_queue import line_of
+from qslurm.c1.agent.user_queue import list_queue
 from qslurm.errors import UnknownJobError, UnreachableError
 from qslurm.protocol.job_changes import ChangesPage
 from qslurm.slurm.job_info import JobInfo
@@ -80,25 +80,25 @@ def outbox(tmp_path):
 
 @pytest.fixture
 def followed(outbox, c2, monkeypatch):
-    """A follower, and the ids of the jobs whose users it wakes."""
+    """A tracker, and the ids of the jobs whose users it wakes."""
     monkeypatch.setattr(job_tracker, "PAUSE_S", 0.01)
     monkeypatch.setattr(job_tracker, "RETRY_S", 0.0)
     woken = queue.SimpleQueue()
-    follower = JobTracker(outbox, lambda: c2, lambda rows: [woken.put(row.job_id) for row in rows])
-    follower.start()
-    yield follower, lambda: woken.get(timeout=60)
+    tracker = JobTracker(outbox, lambda: c2, lambda rows: [woken.put(row.job_id) for row in rows])
+    tracker.start()
+    yield tracker, lambda: woken.get(timeout=60)
     c2.pages.put(UnreachableError("over"))
     c2.pages.put(UnreachableError("over"))
-    follower.stop()
+    tracker.stop()
 
 
 def test_a_change_wakes_its_user_without_a_question_to_slurmrestd(followed, c2, outbox):
-    follower, woken = followed
+    tracker, woken = followed
     c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1), row(2)]))
     assert {woken(), woken()} == {1, 2}
     c2.pages.put(ChangesPage(since="b", jobs=[row(2, "RUNNING")]))
     assert woken() == 2
-    assert (follower.job(2).state, follower.job(1).state) == ("RUNNING", "PENDING")
+    assert (tracker.job(2).state, tracker.job(1).state) == ("RUNNING", "PENDING")
     c2.pages.put(ChangesPage(since="c", jobs=[row(1, "COMPLETED")]))
     assert woken() == 1
     c2.pages.put(ChangesPage(since="d", gone=[1], jobs=[row(2, "FAILED")]))
@@ -110,7 +110,7 @@ def test_a_change_wakes_its_user_without_a_question_to_slurmrestd(followed, c2, 
 
 
 def test_while_the_job_manager_is_away_slurmrestd_is_asked_and_then_not_any_more(followed, c2, caplog):
-    follower, woken = followed
+    tracker, woken = followed
     caplog.set_level("INFO")
     c2.listed = {1: row(1), 2: row(2)}
     c2.pages.put(UnreachableError("no job manager"))
@@ -119,28 +119,28 @@ def test_while_the_job_manager_is_away_slurmrestd_is_asked_and_then_not_any_more
     for _ in range(3):
         c2.pages.put(UnreachableError("no job manager"))
     assert woken() == 2
-    assert not follower.is_live
+    assert not tracker.is_live
     c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1), row(2, "COMPLETED")]))
     assert woken() == 2
-    assert follower.is_live
+    assert tracker.is_live
     said = [record.getMessage() for record in caplog.records]
     assert said.count("cannot follow C2's job manager; polling slurmrestd instead") == 1
     assert said.count("following C2's job manager") == 1
 
 
 def test_a_job_that_the_job_manager_does_not_tell_of_is_looked_up(followed, c2, outbox, monkeypatch):
-    follower, woken = followed
+    tracker, woken = followed
     c2.listed = {2: row(2, "COMPLETED")}  # it ended long ago, while nobody followed
     c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1)]))
     assert {woken(), woken()} == {1, 2}
     c2.pages.put(ChangesPage(since="b"))
-    assert follower.job(2).state == "COMPLETED"
+    assert tracker.job(2).state == "COMPLETED"
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "CANCELLED"])
 def test_a_job_that_only_slurmdbd_shows_is_looked_at_again(followed, c2, outbox, monkeypatch, state):
     """It may run on though slurmctld has forgotten it; once in the table it would count as shown by C2, for ever."""
-    follower, woken = followed
+    tracker, woken = followed
     monkeypatch.setattr(job_tracker, "MISSING_S", 0.0)
     c2.job = lambda job_id: (
         c2.asked.append(job_id) or msgspec.structs.replace(row(job_id, state), from_slurmdbd=True)
@@ -154,7 +154,7 @@ def test_a_job_that_only_slurmdbd_shows_is_looked_at_again(followed, c2, outbox,
         return c2.asked.count(2) >= 2
 
     until(is_asked_again)
-    assert follower.job(2) is None
+    assert tracker.job(2) is None
     assert not outbox.numbered([2])[0].ended
 
 
@@ -177,14 +177,14 @@ def test_a_job_that_was_over_before_it_was_known_to_be_on_c2_has_ended(followed,
 
 def test_a_job_whose_comment_somebody_has_written_over_is_followed_on(followed, c2, outbox):
     """By the job manager and by slurmrestd: its id says whose it is."""
-    follower, woken = followed
+    tracker, woken = followed
     comment = "qslurm key=key-3 kind=script"
     entry = outbox.take("key-3", "ann", {"job": {"comment": comment}})
     outbox.accepted(entry.number, 3, {})
     moved = msgspec.structs.replace(row(3), comment="moved by ops", submit=int(time.time()))
     c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1), row(2), moved]))
     assert {woken(), woken(), woken()} == {1, 2, 3}
-    assert follower.job(3).marks.key == "key-3"
+    assert tracker.job(3).marks.key == "key-3"
     c2.pages.put(UnreachableError("no job manager"))
     c2.listed = {1: row(1), 2: row(2), 3: msgspec.structs.replace(moved, state="RUNNING")}
     assert woken() == 3
@@ -200,16 +200,16 @@ def test_a_job_whose_comment_somebody_has_written_over_is_followed_on(followed, 
 
 def test_the_agent_ends_while_a_question_waits(outbox, c2, monkeypatch):
     monkeypatch.setattr(job_tracker, "STOP_S", 0.05)
-    follower = JobTracker(outbox, lambda: c2, lambda _: None)
-    follower.start()
+    tracker = JobTracker(outbox, lambda: c2, lambda _: None)
+    tracker.start()
     c2.sinces.get(timeout=60)
-    stopping = threading.Thread(target=follower.stop)
+    stopping = threading.Thread(target=tracker.stop)
     stopping.start()
     stopping.join(60)
     assert not stopping.is_alive()
     c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1)]))
-    follower._thread.join(60)
-    assert follower.jobs.jobs() == []
+    tracker._thread.join(60)
+    assert tracker.jobs.jobs() == []
 
 
 def test_an_array_has_ended_when_all_its_tasks_have(followed, c2, outbox):
@@ -236,17 +236,17 @@ def test_a_job_that_is_over_is_not_said_to_run_by_news_that_come_late():
 
 
 def test_the_list_has_all_open_jobs_of_a_user_with_places_among_all(outbox, c2):
-    follower = JobTracker(outbox, lambda: c2, lambda _: None)
-    follower.jobs.apply([row(1), row(77)])
+    tracker = JobTracker(outbox, lambda: c2, lambda _: None)
+    tracker.jobs.apply([row(1), row(77)])
     outbox.take("later", "ann", PAYLOAD)
     outbox.take("bobs", "bob", PAYLOAD)
     waits = JobInfo(job_id=0, name="bell", state="PENDING", reason="Outbox")
 
     def listed(user):
-        line = line_of(user, outbox, follower, c2, lambda entry: waits)
+        line = list_queue(user, outbox, tracker, c2, lambda entry: waits)
         return [(one.job_id, one.state) for one in line.jobs], line.places
 
     assert listed("ann") == ([(1, "PENDING"), (0, "PENDING"), (0, "PENDING")], [(1, 1)])
     assert listed("bob") == ([(0, "PENDING")], [])
-    follower.is_live = True
+    tracker.is_live = True
     assert listed("ann")[1] == [(1, 9)]

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from qslurm.c1.agent.outbox import Outbox
-from qslurm.c1.agent.sender import Sender
+from qslurm.c1.agent.sender import SenderThread
 from qslurm.errors import DuplicateError, UnreachableError
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.rest import Submitted
@@ -87,7 +87,7 @@ def lives(folder, c2, fate):
         mortal = Mortal(outbox, fate)
         if outbox.with_key("key-1") is None:
             mortal.take("key-1", "ann", PAYLOAD)
-        sender = Sender(mortal, lambda: c2, lambda key: None)
+        sender = SenderThread(mortal, lambda: c2, lambda key: None)
         center = Mortal(c2, fate)
         center.slurm = center
         for _ in range(3):

@@ -68,8 +68,8 @@ def found_out(outbox, c2):
     woken = []
     lost = Reconciler(outbox, lambda: woken.append(1))
     lost.suspect(1, 0.0)
-    assert lost.look(c2, GRACE_S / 2) == []
-    over = lost.look(c2, LATER)
+    assert lost.check(c2, GRACE_S / 2) == []
+    over = lost.check(c2, LATER)
     entry = outbox.numbered([1])[0]
     return entry.state, entry.job_id, entry.ended, [one.state for one in over], len(woken)
 
@@ -202,10 +202,10 @@ def test_where_the_platform_lets_nobody_in_nothing_is_sent_again(outbox, c2):
     outbox.accepted(2, 13, {})
     lost = Reconciler(outbox, lambda: None)
     lost.suspect(2, 0.0)
-    lost.look(c2, LATER)
+    lost.check(c2, LATER)
     assert outbox.numbered([2])[0].state == "accepted"
     c2.booked = [job(13, "key-2", state="CANCELLED", source="slurmdbd")]  # nobody knows better than slurmdbd
-    assert [one.state for one in lost.look(c2, LATER + PAUSE_S)] == ["CANCELLED"]
+    assert [one.state for one in lost.check(c2, LATER + PAUSE_S)] == ["CANCELLED"]
     assert outbox.numbered([2])[0].ended
 
 
@@ -216,8 +216,8 @@ def test_looking_again_and_again_is_not_asking_again_and_again(outbox, c2):
     asked = []
     c2.jobs = lambda: asked.append(1) or []
     for step in range(100):
-        lost.look(c2, LATER + step * PAUSE_S / 50)
+        lost.check(c2, LATER + step * PAUSE_S / 50)
     assert len(asked) == 2
     lost.clear(1)
-    lost.look(c2, LATER + 10 * PAUSE_S)
+    lost.check(c2, LATER + 10 * PAUSE_S)
     assert len(asked) == 2

@@ -9,35 +9,35 @@ import msgspec
 import pytest
 
 from qslurm.c1.agent.change_log import ChangeLog
-from qslurm.c1.agent.endings import Dependants
 from qslurm.c1.agent.job_tracker import JobTracker
 from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.reconcile import LOST, Reconciler
+from qslurm.c1.agent.releaser_requests import ReleaserRequests
 from qslurm.c1.agent.request_handler import RequestHandler
-from qslurm.c1.agent.sender_threads import SenderThreads
+from qslurm.c1.agent.sender import SenderPool
 from qslurm.c1.agent.user import User
 from qslurm.c1.agent.wait_bindings import WaitBindings
 from qslurm.c1.config.center_config import AgentSettings, Config, UserLimits
 from qslurm.c1.connection.agent_messages import (
-    AskPlatform,
     CancelJob,
     GetAccounted,
     GetBackends,
+    GetChangedJobs,
     GetJob,
     GetJobs,
     GetLoads,
     GetLog,
-    GetMoved,
+    GetPlatformRecord,
     GetQueue,
     GetResults,
     GetSessions,
     GetStarts,
     GetTasks,
-    Piece,
+    LogPiece,
     Submit,
     UpdateJob,
     encode,
-    questions,
+    request_decoder,
 )
 from qslurm.c1.origin import user_of
 from qslurm.c1.queries.lost_jobs import FORGOTTEN
@@ -112,19 +112,26 @@ class C2:
 def office(tmp_path):
     def make(**settings):
         outbox, c2 = Outbox(tmp_path / "state"), C2()
-        sender = SenderThreads(outbox, lambda: c2, lambda key: None)
-        follower = JobTracker(outbox, lambda: c2, lambda job_id: None)
-        bonds = WaitBindings(tmp_path / "state")
-        opened.extend((outbox, bonds))
+        sender = SenderPool(outbox, lambda: c2, lambda key: None)
+        tracker = JobTracker(outbox, lambda: c2, lambda job_id: None)
+        bindings = WaitBindings(tmp_path / "state")
+        opened.extend((outbox, bindings))
         config = Config(agent=AgentSettings(**settings))
-        dependants = Dependants(config, outbox, bonds, follower)
-        lost = Reconciler(outbox, sender.look)
-        news = ChangeLog(outbox.owners, lambda *_: None)
-        desk = RequestHandler(
-            config.agent, outbox, lambda: c2, sender, follower, lost=lost, dependants=dependants, news=news
+        dependants = ReleaserRequests(config, outbox, bindings, tracker)
+        lost = Reconciler(outbox, sender.wake)
+        change_log = ChangeLog(outbox.owners, lambda *_: None)
+        handler = RequestHandler(
+            config.agent,
+            outbox,
+            lambda: c2,
+            sender,
+            tracker,
+            reconciler=lost,
+            releaser_requests=dependants,
+            change_log=change_log,
         )
-        desk.lost, desk.follower, desk.changes = lost, follower, news
-        return desk, outbox, c2
+        handler.lost, handler.tracker, handler.changes = lost, tracker, change_log
+        return handler, outbox, c2
 
     opened = []
     yield make
@@ -141,10 +148,10 @@ def submission(user="ann", backend="qx"):
 
 
 def test_a_submission_waits_in_the_outbox_with_its_users_name(office):
-    desk, outbox, _ = office()
+    handler, outbox, _ = office()
     question = submission(user="root")
-    assert desk.answer(ANN, question).state == "waiting"
-    assert desk.answer(ANN, question).state == "waiting"  # asked again, as after a lost answer
+    assert handler.answer(ANN, question).state == "waiting"
+    assert handler.answer(ANN, question).state == "waiting"  # asked again, as after a lost answer
     (entry,) = outbox.open()
     said = Comment.parse(entry.payload["job"]["comment"])
     assert (entry.user, said.origin, said.key) == ("ann", "slurm:snellius:7:ann", question.key)
@@ -162,10 +169,10 @@ def test_a_submission_waits_in_the_outbox_with_its_users_name(office):
     ],
 )
 def test_no_comment_makes_a_job_another_users(office, comment):
-    desk, outbox, _ = office()
+    handler, outbox, _ = office()
     question = submission()
     question.payload["job"]["comment"] = comment.format(key=question.key)
-    desk.answer(ANN, question)
+    handler.answer(ANN, question)
     (entry,) = outbox.open()
     said = Comment.parse(entry.payload["job"]["comment"])
     assert (said.key, said.origin.rpartition(":")[2]) == (question.key, "ann")
@@ -173,10 +180,10 @@ def test_no_comment_makes_a_job_another_users(office, comment):
 
 @pytest.mark.parametrize("name", ["DOMAIN\\ann", "Ann de Vries", "ann@example.org", "jürgen"])
 def test_any_name_is_the_users_own_in_what_is_sent(office, name):
-    desk, outbox, _ = office()
+    handler, outbox, _ = office()
     question = submission(user="eve")
     question.payload["job"]["comment"] += ":phys -- a note"
-    desk.answer(User(name, 1000, False), question)
+    handler.answer(User(name, 1000, False), question)
     (entry,) = outbox.open()
     said = Comment.parse(entry.payload["job"]["comment"])
     assert (user_of(said.origin), said.note) == (name, "a note")
@@ -184,52 +191,52 @@ def test_any_name_is_the_users_own_in_what_is_sent(office, name):
 
 
 def test_who_submits_many_at_once_gets_no_more_than_one_after_the_other(office):
-    desk, outbox, _ = office(max_open_jobs=3)
-    questions = [submission() for _ in range(8)]
-    together = threading.Barrier(len(questions))
+    handler, outbox, _ = office(max_open_jobs=3)
+    request_decoder = [submission() for _ in range(8)]
+    together = threading.Barrier(len(request_decoder))
 
     def submit(question):
         together.wait()
         with suppress(RefusedError):
-            desk.answer(ANN, question)
+            handler.answer(ANN, question)
 
-    with ThreadPoolExecutor(len(questions)) as threads:
-        list(threads.map(submit, questions))
+    with ThreadPoolExecutor(len(request_decoder)) as threads:
+        list(threads.map(submit, request_decoder))
     assert len(outbox.open("ann")) == 3
 
 
 def test_what_the_platform_remembers_of_an_id_is_shown_only_if_it_is_the_users_job(office):
-    desk, outbox, c2 = office()
+    handler, outbox, c2 = office()
     question = submission()
-    desk.answer(ANN, question)
+    handler.answer(ANN, question)
     entry = outbox.with_key(question.key)
     outbox.accepted(entry.number, 12, {})
     c2.documents[12] = {"job_id": 12, "key": "of-last-year", "counts": {"00": 1}}
-    for asked in (AskPlatform("job", 12), AskPlatform("results", 12), GetLog(12)):
+    for asked in (GetPlatformRecord("job", 12), GetPlatformRecord("results", 12), GetLog(12)):
         with pytest.raises(NotReadyError, match="Job 12 has not started yet"):
-            desk.answer(ANN, asked)
+            handler.answer(ANN, asked)
     c2.documents[12]["key"] = f"{question.key}#3"
-    assert desk.answer(ANN, AskPlatform("results", 12))["counts"] == {"00": 1}
-    assert desk.answer(ANN, GetLog(12)) == Piece(b"log", 3)
+    assert handler.answer(ANN, GetPlatformRecord("results", 12))["counts"] == {"00": 1}
+    assert handler.answer(ANN, GetLog(12)) == LogPiece(b"log", 3)
     outbox.ended([entry.number])
     c2.documents[12]["key"] = "of-somebody-later"
     with pytest.raises(UnknownJobError, match="another by now"):
-        desk.answer(ANN, GetLog(12))
+        handler.answer(ANN, GetLog(12))
 
 
 def test_of_many_results_a_user_gets_their_own(office):
-    desk, _, c2 = office()
+    handler, _, c2 = office()
     mine, theirs = submission(), submission("bob")
-    desk.answer(ANN, mine)
-    desk.answer(BOB, theirs)
+    handler.answer(ANN, mine)
+    handler.answer(BOB, theirs)
     for job_id, key in ((12, mine.key), (13, f"{mine.key}#3"), (14, theirs.key), (15, "")):
         c2.documents[job_id] = {"job_id": job_id, "key": key, "counts": {}}
-    found = desk.answer(ANN, GetResults([12, 13, 14, 15, 16]))
+    found = handler.answer(ANN, GetResults([12, 13, 14, 15, 16]))
     assert [one["job_id"] for one in found] == [12, 13, 14, 15, 16]
     assert ["error" in one for one in found] == [False, False, True, True, True]
     assert "counts" not in found[2]
-    assert desk.answer(ANN, GetResults([])) == []
-    assert [one["job_id"] for one in desk.answer(ROOT, GetResults([14])) if "counts" in one] == [14]
+    assert handler.answer(ANN, GetResults([])) == []
+    assert [one["job_id"] for one in handler.answer(ROOT, GetResults([14])) if "counts" in one] == [14]
 
 
 @pytest.mark.parametrize(
@@ -247,33 +254,33 @@ def test_of_many_results_a_user_gets_their_own(office):
 )
 def test_what_cannot_be_meant_is_no_question(question):
     with pytest.raises(msgspec.ValidationError):
-        questions.decode(encode(question))
+        request_decoder.decode(encode(question))
 
 
 def test_another_users_key_and_job_are_nobodys(office):
-    desk, outbox, c2 = office()
+    handler, outbox, c2 = office()
     question = submission()
-    desk.answer(ANN, question)
+    handler.answer(ANN, question)
     with pytest.raises(InvalidInputError):
-        desk.answer(BOB, question)
+        handler.answer(BOB, question)
     outbox.accepted(1, 12, {})
     with pytest.raises(UnknownJobError) as others:
-        desk.answer(BOB, CancelJob(12))
+        handler.answer(BOB, CancelJob(12))
     with pytest.raises(UnknownJobError) as nobodys:
-        desk.answer(BOB, CancelJob(13))
+        handler.answer(BOB, CancelJob(13))
     assert str(others.value).replace("12", "13") == str(nobodys.value)
-    assert desk.answer(BOB, GetJobs(question.key)) == []
-    (in_line,) = desk.answer(BOB, GetJobs())  # what stands before one's own has a place and no face
+    assert handler.answer(BOB, GetJobs(question.key)) == []
+    (in_line,) = handler.answer(BOB, GetJobs())  # what stands before one's own has a place and no face
     assert (in_line.partition, in_line.name, in_line.user, in_line.comment) == ("p_qx", "", "", "")
-    assert [job.job_id for job in desk.answer(ROOT, GetJobs())] == [12]
-    desk.answer(ANN, CancelJob(12))
+    assert [job.job_id for job in handler.answer(ROOT, GetJobs())] == [12]
+    handler.answer(ANN, CancelJob(12))
     assert c2.cancelled == [12]
 
 
 def test_a_task_of_an_array_is_that_of_who_submitted_the_array(office):
-    desk, outbox, c2 = office()
+    handler, outbox, c2 = office()
     question = submission()
-    desk.answer(ANN, question)
+    handler.answer(ANN, question)
     outbox.accepted(1, 12, {})
     comment = question.payload["job"]["comment"]
     for job_id, array in ((13, 12), (14, 12), (15, None), (16, 99)):
@@ -286,120 +293,120 @@ def test_a_task_of_an_array_is_that_of_who_submitted_the_array(office):
             array_job_id=array,
             array_task_id=array and 1,
         )
-    desk.answer(ANN, CancelJob(13))
+    handler.answer(ANN, CancelJob(13))
     with pytest.raises(UnknownJobError):
-        desk.answer(BOB, CancelJob(13))
+        handler.answer(BOB, CancelJob(13))
     for stray in (15, 16):  # not a task; a task of an array that is none of the center's agent's
         with pytest.raises(UnknownJobError):
-            desk.answer(ANN, CancelJob(stray))
+            handler.answer(ANN, CancelJob(stray))
     assert c2.cancelled == [13]
-    assert len(desk.answer(ANN, GetTasks(12))) == 2
+    assert len(handler.answer(ANN, GetTasks(12))) == 2
     c2.asked.clear()
-    desk.answer(ANN, CancelJob(14))
+    handler.answer(ANN, CancelJob(14))
     assert c2.asked == []  # seen among the array's tasks: C2 is not asked whose it is
 
 
 def test_a_user_is_told_which_backends_are_for_them(office):
-    desk, _, _ = office(backends=["qx"], users={"ann": UserLimits(backends=[])})
-    allowed = lambda user: [one["allowed"] for one in desk.answer(user, GetBackends())]  # noqa: E731
+    handler, _, _ = office(backends=["qx"], users={"ann": UserLimits(backends=[])})
+    allowed = lambda user: [one["allowed"] for one in handler.answer(user, GetBackends())]  # noqa: E731
     assert (allowed(ANN), allowed(BOB)) == ([True, True], [True, False])
 
 
 def test_what_is_known_of_the_backends_is_at_hand_while_c2_is_away(office):
-    desk, _, c2 = office()
+    handler, _, c2 = office()
 
     def away():
         raise UnreachableError("C2 is away.")
 
     def at_hand():
-        return [one["name"] for one in desk.answer(ANN, GetBackends(at_hand=True))]
+        return [one["name"] for one in handler.answer(ANN, GetBackends(at_hand=True))]
 
     assert at_hand() == ["qx", "spin2"]
     c2.backends = away
     assert at_hand() == ["qx", "spin2"]
-    desk._backends = (float("-inf"), desk._backends[1])  # a minute later
+    handler._backends = (float("-inf"), handler._backends[1])  # a minute later
     assert at_hand() == ["qx", "spin2"]
     with pytest.raises(UnreachableError):
-        desk.answer(ANN, GetBackends())
+        handler.answer(ANN, GetBackends())
 
 
 def test_a_center_says_how_many_jobs_and_which_backends(office):
-    desk, _, _ = office(max_open_jobs=1, backends=["qx"])
+    handler, _, _ = office(max_open_jobs=1, backends=["qx"])
     with pytest.raises(RefusedError, match="Partition p_spin2 is not allowed"):
-        desk.answer(ANN, submission(backend="spin2"))
-    desk.answer(ANN, submission())
+        handler.answer(ANN, submission(backend="spin2"))
+    handler.answer(ANN, submission())
     with pytest.raises(RefusedError, match="1 open jobs"):
-        desk.answer(ANN, submission())
-    assert desk.answer(BOB, submission()).state == "waiting"
+        handler.answer(ANN, submission())
+    assert handler.answer(BOB, submission()).state == "waiting"
 
 
 @pytest.mark.parametrize(
     ("array", "fits"), [("0-8", True), ("0-9", False), ("0-99:50", True), ("0-4000000", False)]
 )
 def test_each_task_of_an_array_is_an_open_job(office, array, fits):
-    desk, _, _ = office(max_open_jobs=10)
-    desk.answer(ANN, submission())
+    handler, _, _ = office(max_open_jobs=10)
+    handler.answer(ANN, submission())
     many = submission()
     many.payload["job"]["array"] = array
     if fits:
-        assert desk.answer(ANN, many).state == "waiting"
+        assert handler.answer(ANN, many).state == "waiting"
     else:
         with pytest.raises(RefusedError, match="You have 1 open jobs on C2, and this submission adds"):
-            desk.answer(ANN, many)
-        assert desk.answer(ROOT, many).state == "waiting"
+            handler.answer(ANN, many)
+        assert handler.answer(ROOT, many).state == "waiting"
     many = submission()
     many.payload["job"]["array"] = "0-6"
     if array == "0-8":
         with pytest.raises(RefusedError, match="You have 10 open jobs on C2, and this submission adds 7"):
-            desk.answer(ANN, many)
+            handler.answer(ANN, many)
 
 
 def test_accounts_are_limited_and_the_first_is_who_names_nones(office):
-    desk, outbox, _ = office(accounts=["snellius", "guests"])
-    desk.answer(ANN, submission())
+    handler, outbox, _ = office(accounts=["snellius", "guests"])
+    handler.answer(ANN, submission())
     named = submission()
     named.payload["job"]["account"] = "guests"
-    desk.answer(ANN, named)
+    handler.answer(ANN, named)
     assert [entry.payload["job"]["account"] for entry in outbox.open()] == ["snellius", "guests"]
     named = submission()
     named.payload["job"]["account"] = "lumi"
     with pytest.raises(RefusedError, match="Account lumi is not allowed"):
-        desk.answer(ANN, named)
+        handler.answer(ANN, named)
 
 
 def test_what_is_said_for_one_user_holds_in_place_of_what_is_said_for_all(office):
     anns = UserLimits(max_open_jobs=2, backends=[])
-    desk, _, _ = office(
+    handler, _, _ = office(
         max_open_jobs=1, backends=["qx"], accounts=["a"], users={"ann": anns, "bob": UserLimits()}
     )
-    desk.answer(ANN, submission(backend="spin2"))
-    desk.answer(ANN, submission())
+    handler.answer(ANN, submission(backend="spin2"))
+    handler.answer(ANN, submission())
     with pytest.raises(RefusedError, match="limit is 2"):
-        desk.answer(ANN, submission())
+        handler.answer(ANN, submission())
     with pytest.raises(RefusedError, match="Partition p_spin2 is not allowed"):
-        desk.answer(BOB, submission(backend="spin2"))
-    desk.answer(BOB, submission())
+        handler.answer(BOB, submission(backend="spin2"))
+    handler.answer(BOB, submission())
     with pytest.raises(RefusedError, match="limit is 1"):
-        desk.answer(BOB, submission())
+        handler.answer(BOB, submission())
 
 
 @pytest.mark.parametrize(
     "change", [{"key": "x"}, {"key": "another-key"}, {"payload": {"job": {}}}, {"payload": {}}]
 )
 def test_what_is_no_submission_is_not_taken(office, change):
-    desk, outbox, _ = office()
+    handler, outbox, _ = office()
     question = submission()
     for name, value in change.items():
         setattr(question, name, value)
     with pytest.raises(InvalidInputError):
-        desk.answer(ANN, question)
+        handler.answer(ANN, question)
     assert outbox.open() == []
 
 
 def test_every_user_is_told_where_sessions_are_entered_and_how_long_the_lines_are(office):
-    desk, _, _ = office()
-    assert desk.answer(BOB, GetLoads()) == ["loads"]
-    assert desk.answer(BOB, GetSessions()) == {"address": "c2:8044", "certificate": "PEM"}
+    handler, _, _ = office()
+    assert handler.answer(BOB, GetLoads()) == ["loads"]
+    assert handler.answer(BOB, GetSessions()) == {"address": "c2:8044", "certificate": "PEM"}
 
 
 def in_the_queue(job_id, key, state="PENDING", source="slurmctld"):
@@ -407,14 +414,14 @@ def in_the_queue(job_id, key, state="PENDING", source="slurmctld"):
 
 
 def test_a_job_that_c2_forgot_waits_under_its_old_id_and_is_found_under_it_when_it_is_back(office):
-    desk, outbox, c2 = office()
+    handler, outbox, c2 = office()
     ours, others = submission(), submission(user="bob")
-    desk.answer(ANN, ours)
-    desk.answer(BOB, others)
+    handler.answer(ANN, ours)
+    handler.answer(BOB, others)
     outbox.accepted(1, 12, {})
     outbox.accepted(2, 12, {})  # C2 was killed, and gave the id again
     c2.records = {12: in_the_queue(12, others.key)}
-    (waiting,) = desk.answer(ANN, GetTasks(12))
+    (waiting,) = handler.answer(ANN, GetTasks(12))
     assert (waiting.job_id, waiting.state, waiting.reason, waiting.marks.key) == (
         12,
         "PENDING",
@@ -422,82 +429,90 @@ def test_a_job_that_c2_forgot_waits_under_its_old_id_and_is_found_under_it_when_
         ours.key,
     )
     with pytest.raises(NotReadyError):
-        desk.answer(ANN, CancelJob(12))
+        handler.answer(ANN, CancelJob(12))
     assert c2.cancelled == []
     outbox.forgotten(1)
     outbox.accepted(1, 15, {})
-    desk.lost.clear(1)
+    handler.lost.clear(1)
     c2.records[15] = in_the_queue(15, ours.key)
-    assert [job.job_id for job in desk.answer(ANN, GetTasks(12))] == [15]
-    assert [job.job_id for job in desk.answer(BOB, GetTasks(12))] == [12]
-    desk.answer(ANN, CancelJob(12))
+    assert [job.job_id for job in handler.answer(ANN, GetTasks(12))] == [15]
+    assert [job.job_id for job in handler.answer(BOB, GetTasks(12))] == [12]
+    handler.answer(ANN, CancelJob(12))
     assert c2.cancelled == [15]
 
 
 def test_a_lost_job_that_is_cancelled_is_not_sent_again(office):
-    desk, outbox, c2 = office()
-    desk.answer(ANN, submission())
+    handler, outbox, c2 = office()
+    handler.answer(ANN, submission())
     outbox.accepted(1, 12, {})
     outbox.forgotten(1)
-    assert desk.answer(ANN, CancelJob(12)) == ["C2 lost the job; it will not be resubmitted."]
+    assert handler.answer(ANN, CancelJob(12)) == ["C2 lost the job; it will not be resubmitted."]
     assert outbox.next_to_send() is None
     with pytest.raises(JobCancelledError):
-        desk.answer(ANN, GetJob(12))
+        handler.answer(ANN, GetJob(12))
     assert c2.cancelled == []
 
 
 def test_a_job_that_is_not_sent_again_has_failed_for_its_user(office):
-    desk, outbox, c2 = office()
+    handler, outbox, c2 = office()
     ours = submission()
-    desk.answer(ANN, ours)
+    handler.answer(ANN, ours)
     outbox.accepted(1, 12, {})
     outbox.lost(1)
     c2.records = {12: in_the_queue(12, "somebody-elses")}
-    for jobs in ([desk.answer(ANN, GetJob(12))], desk.answer(ANN, GetTasks(12)), desk.answer(ANN, GetJobs())):
+    for jobs in (
+        [handler.answer(ANN, GetJob(12))],
+        handler.answer(ANN, GetTasks(12)),
+        handler.answer(ANN, GetJobs()),
+    ):
         assert [(job.job_id, job.state, job.marks.key) for job in jobs] == [(12, "FAILED", ours.key)]
         assert "the agent gave up" in jobs[0].why
-    (row,) = desk.answer(ANN, GetQueue()).jobs
+    (row,) = handler.answer(ANN, GetQueue()).jobs
     assert (row.job_id, row.state) == (12, "FAILED")
-    assert desk.answer(ANN, CancelJob(12)) == ["C2 lost the job; it is not resubmitted."]
+    assert handler.answer(ANN, CancelJob(12)) == ["C2 lost the job; it is not resubmitted."]
     with pytest.raises(JobFailedError, match="the agent gave up"):
-        desk.answer(ANN, AskPlatform("results", 12))
+        handler.answer(ANN, GetPlatformRecord("results", 12))
     assert c2.cancelled == []
 
 
 def test_a_job_that_an_operator_has_written_on_is_its_users(office):
-    desk, outbox, c2 = office()
+    handler, outbox, c2 = office()
     ours = submission()
-    desk.answer(ANN, ours)
+    handler.answer(ANN, ours)
     outbox.accepted(1, 12, {})
     c2.records = {12: msgspec.structs.replace(in_the_queue(12, ""), comment="moved by ops")}
-    for jobs in ([desk.answer(ANN, GetJob(12))], desk.answer(ANN, GetTasks(12)), desk.answer(ANN, GetJobs())):
+    for jobs in (
+        [handler.answer(ANN, GetJob(12))],
+        handler.answer(ANN, GetTasks(12)),
+        handler.answer(ANN, GetJobs()),
+    ):
         assert [(job.state, job.marks.key, job.marks.note) for job in jobs] == [
             ("PENDING", ours.key, "moved by ops")
         ]
-    desk.answer(ANN, CancelJob(12))
+    handler.answer(ANN, CancelJob(12))
     assert c2.cancelled == [12]
 
 
 def test_no_job_is_touched_that_only_has_the_users_id(office):
-    desk, outbox, c2 = office()
-    desk.answer(ANN, submission())
+    handler, outbox, c2 = office()
+    handler.answer(ANN, submission())
     outbox.accepted(1, 12, {})
     c2.records = {12: in_the_queue(12, "somebody-elses-from-elsewhere")}
     for question in (CancelJob(12), UpdateJob(12, hold=True)):
         with pytest.raises((UnknownJobError, NotReadyError)):
-            desk.answer(ANN, question)
+            handler.answer(ANN, question)
     assert c2.cancelled == []
 
 
 def test_a_job_that_c2_does_not_know_yet_waits(office):
-    desk, outbox, _ = office()
-    desk.answer(ANN, submission())
+    handler, outbox, _ = office()
+    handler.answer(ANN, submission())
     outbox.accepted(1, 12, {})
-    (waiting,) = desk.answer(ANN, GetTasks(12))
+    (waiting,) = handler.answer(ANN, GetTasks(12))
     assert (waiting.job_id, waiting.state, waiting.reason) == (12, "PENDING", "Submitted")
     outbox.ended([1])
     with pytest.raises(UnknownJobError):
-        desk.answer(ANN, GetTasks(12))
+        handler.answer(ANN, GetTasks(12))
 
 
 WRITTEN_OFF = job_info(job_id=12, name="x", state="CANCELLED", comment="", source="slurmdbd")
@@ -513,49 +528,49 @@ WRITTEN_OFF = job_info(job_id=12, name="x", state="CANCELLED", comment="", sourc
 @pytest.mark.parametrize("question", [GetJob(12), GetTasks(12)], ids=["job", "tasks"])
 def test_what_may_be_lost_is_not_taken_for_shown_because_its_user_asks(office, question, change, keyed):
     """In the table it would count as shown: the agent would never look what became of it."""
-    desk, outbox, c2 = office()
+    handler, outbox, c2 = office()
     ours = submission()
-    desk.answer(ANN, ours)
+    handler.answer(ANN, ours)
     outbox.accepted(1, 12, {})
     comment = f"qslurm key={ours.key}" if keyed else ""
     c2.records = {12: msgspec.structs.replace(WRITTEN_OFF, comment=comment, **change)}
-    desk.answer(ANN, question)
-    assert desk.follower.jobs.jobs() == []
+    handler.answer(ANN, question)
+    assert handler.tracker.jobs.jobs() == []
 
 
 @pytest.mark.parametrize("question", [GetJob(12), GetTasks(12)], ids=["job", "tasks"])
 def test_what_c2_has_written_off_waits_for_its_user(office, question):
-    desk, outbox, c2 = office()
+    handler, outbox, c2 = office()
     ours = submission()
-    desk.answer(ANN, ours)
+    handler.answer(ANN, ours)
     outbox.accepted(1, 12, {})
     c2.records = {12: WRITTEN_OFF}
     for _ in range(2):
-        said = desk.answer(ANN, question)
+        said = handler.answer(ANN, question)
         (job,) = said if isinstance(said, list) else [said]
         assert (job.state, job.reason, job.marks.key) == ("PENDING", LOST, ours.key)
 
 
 def test_the_accounting_of_an_array_is_its_users_and_asked_for_by_its_id(office):
-    desk, outbox, c2 = office()
+    handler, outbox, c2 = office()
     outbox.take("anns-key", "ann", {"job": {}})
     task = job_info(job_id=12, name="", state="COMPLETED", array_job_id=12, comment="qslurm key=anns-key")
     c2.accounted_tasks = lambda job_id: [task] if job_id == 12 else []
-    assert desk.answer(ANN, GetAccounted(0, 12)) == [task]
-    assert desk.answer(BOB, GetAccounted(0, 12)) == []
+    assert handler.answer(ANN, GetAccounted(0, 12)) == [task]
+    assert handler.answer(BOB, GetAccounted(0, 12)) == []
 
 
 def test_changes_come_with_the_states_of_the_users_jobs(office):
-    desk, outbox, _ = office()
+    handler, outbox, _ = office()
     for number, user in enumerate(("ann", "bob"), 1):
         outbox.take(f"{user}s-key", user, {"job": {}})
         outbox.accepted(number, 11 + number, {})
-    before = desk.answer(ANN, GetMoved(0)).number
+    before = handler.answer(ANN, GetChangedJobs(0)).number
     jobs = [
         job_info(job_id=11 + number, name="", state="RUNNING", comment=f"qslurm key={user}s-key")
         for number, user in enumerate(("ann", "bob"), 1)
     ]
-    desk.follower.saw(jobs)
-    desk.changes.changed(jobs)
-    moved = desk.answer(ANN, GetMoved(before))
+    handler.tracker.record(jobs)
+    handler.changes.changed(jobs)
+    moved = handler.answer(ANN, GetChangedJobs(before))
     assert (moved.jobs, moved.states) == ([12], jobs[:1])

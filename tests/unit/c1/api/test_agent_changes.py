@@ -11,7 +11,7 @@ from qslurm.c1.api.agent_changes import ChangeListener
 from qslurm.c1.api.job import Job
 from qslurm.c1.api.job_watcher import JobWatcher
 from qslurm.c1.api.result import Result
-from qslurm.c1.connection.agent_messages import Moved
+from qslurm.c1.connection.agent_messages import ChangedJobs
 from qslurm.errors import InvalidInputError, UnreachableError
 from tests.unit.jobs import job_info
 
@@ -49,17 +49,17 @@ def test_a_future_is_settled_when_the_agent_says_that_its_job_has_changed(agent)
         watcher.add(job)
         listener.listen()
     assert agent.asked.get(timeout=PATIENCE_S) == 0
-    agent.says.put(Moved(5, missed=True))
+    agent.says.put(ChangedJobs(5, missed=True))
     assert agent.asked.get(timeout=PATIENCE_S) == 5
     known[2] = Result(2, "circuit")
-    agent.says.put(Moved(6, [2, 77]))
+    agent.says.put(ChangedJobs(6, [2, 77]))
     assert second.result(PATIENCE_S).job_id == 2
     assert not first.done()
     assert agent.asked.get(timeout=PATIENCE_S) == 6
     known[1] = Result(1, "circuit")
-    agent.says.put(Moved(7, missed=True))
+    agent.says.put(ChangedJobs(7, missed=True))
     assert first.result(PATIENCE_S).job_id == 1
-    agent.says.put(Moved(8))  # if it has asked once more before the last job had ended
+    agent.says.put(ChangedJobs(8))  # if it has asked once more before the last job had ended
     assert agent.closed.wait(PATIENCE_S)
     watcher.close()
 
@@ -77,13 +77,13 @@ def test_the_state_that_comes_with_a_change_is_taken_without_another_query(agent
     watcher.add(job)
     watcher.add(other)
     listener.listen()
-    agent.says.put(Moved(5, [1, 2], states=[job_info(job_id=1, state="RUNNING")]))
+    agent.says.put(ChangedJobs(5, [1, 2], states=[job_info(job_id=1, state="RUNNING")]))
     assert sorted(settled.get(timeout=PATIENCE_S) for _ in range(2)) == [(1, ["RUNNING"]), (2, [])]
-    agent.says.put(Moved(6, [1], states=[job_info(job_id=1, state="COMPLETED")]))
+    agent.says.put(ChangedJobs(6, [1], states=[job_info(job_id=1, state="COMPLETED")]))
     assert job.result(PATIENCE_S).job_id == 1
     assert settled.get(timeout=PATIENCE_S) == (1, ["COMPLETED"])
     watcher.close()
-    agent.says.put(Moved(6))
+    agent.says.put(ChangedJobs(6))
     assert agent.closed.wait(PATIENCE_S)
 
 
@@ -103,10 +103,10 @@ def test_an_agent_that_was_away_is_asked_from_the_beginning(agent):
     wanted.set()
     listener = ChangeListener(lambda: agent, heard.put, wanted.is_set, retry_s=0.0)
     listener.listen()
-    for said in (Moved(5), UnreachableError("away"), Moved(9, missed=True)):
+    for said in (ChangedJobs(5), UnreachableError("away"), ChangedJobs(9, missed=True)):
         agent.says.put(said)
     assert heard.get(timeout=PATIENCE_S) is None
     wanted.clear()
-    agent.says.put(Moved(9))
+    agent.says.put(ChangedJobs(9))
     assert agent.closed.wait(PATIENCE_S)
     assert [agent.asked.get(timeout=PATIENCE_S) for _ in range(3)] == [0, 5, 0]

@@ -7,7 +7,13 @@ import socket
 import pytest
 
 from qslurm.c1.config.settings import AgentSettings
-from qslurm.c1.connection.agent_messages import LARGEST_ANSWER, AgentStatus, Answered, GetStatus, encode
+from qslurm.c1.connection.agent_messages import (
+    MAX_RESPONSE_BYTES,
+    AgentStatus,
+    Answered,
+    GetAgentStatus,
+    encode,
+)
 from qslurm.c1.connection.agent_socket import AgentSocket
 from qslurm.errors import UnreachableError
 from qslurm.slurm.job_info import JobInfo
@@ -20,7 +26,7 @@ def ends():
     """A link that is connected, and the agent's end of it."""
     link = AgentSocket(AgentSettings(socket="agent.sock"), 5.0)
     ours, agent = socket.socketpair()
-    link._link = BlockingConnection(ours, LARGEST_ANSWER)
+    link._link = BlockingConnection(ours, MAX_RESPONSE_BYTES)
     yield link, agent
     link.close()
     agent.close()
@@ -38,7 +44,7 @@ def test_who_was_interrupted_does_not_read_the_last_answer_as_that_to_the_next_q
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(link._link, "receive", interrupted)
-        link.ask(GetStatus(), AgentStatus)
+        link.ask(GetAgentStatus(), AgentStatus)
     assert agent.recv(65536)  # it was asked, and may answer when it likes
     assert link._link is None
 
@@ -47,4 +53,4 @@ def test_an_agent_that_means_something_else_is_no_bug_of_the_command(ends):
     link, agent = ends
     agent.sendall(answer({"job_id": "twelve"}))
     with pytest.raises(UnreachableError, match="Install the same version of qslurm"):
-        link.ask(GetStatus(), JobInfo)
+        link.ask(GetAgentStatus(), JobInfo)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from qslurm.c1.agent.endings import Dependants
 from qslurm.c1.agent.job_tracker import JobTracker
 from qslurm.c1.agent.outbox import Outbox
+from qslurm.c1.agent.releaser_requests import ReleaserRequests
 from qslurm.c1.agent.user import User
 from qslurm.c1.agent.wait_bindings import WaitBindings
 from qslurm.c1.config.center_config import AgentSettings, Config
-from qslurm.c1.connection.agent_messages import EndBound, GetEndings, LetGo, Submit, WhoReleases
+from qslurm.c1.connection.agent_messages import CancelBound, GetOutcomes, GetReleaser, Submit, Unbind
 from qslurm.errors import PermissionDeniedError, UnknownJobError, UnreachableError
 from tests.unit.jobs import job_info
 
@@ -45,14 +45,14 @@ def record(state, job_id=12, key=KEY, **more):
 
 class Office:
     def __init__(self, folder, releaser="slurm"):
-        self.outbox, self.bonds, self.c2 = Outbox(folder), WaitBindings(folder), C2()
-        self.follower = JobTracker(self.outbox, lambda: self.c2, lambda job_id: None)
+        self.outbox, self.bindings, self.c2 = Outbox(folder), WaitBindings(folder), C2()
+        self.tracker = JobTracker(self.outbox, lambda: self.c2, lambda job_id: None)
         config = Config(agent=AgentSettings(releaser=releaser))
-        self.dependants = Dependants(config, self.outbox, self.bonds, self.follower)
+        self.dependants = ReleaserRequests(config, self.outbox, self.bindings, self.tracker)
 
     def takes(self, user="ann", **depends):
         question = Submit(KEY, {"job": {}}, **depends)
-        self.dependants.expect(question)
+        self.dependants.register(question)
         self.number = self.outbox.take(KEY, user, question.payload).number
 
     def accepted(self):
@@ -62,11 +62,11 @@ class Office:
         return self.dependants.answer(user, question, self.c2)
 
     def ending(self):
-        (ending,) = self.asked(GetEndings([KEY], "snellius")).endings
+        (ending,) = self.asked(GetOutcomes([KEY], "snellius")).endings
         return ending
 
     def close(self):
-        self.bonds.close()
+        self.bindings.close()
         self.outbox.close()
 
 
@@ -139,73 +139,73 @@ def test_what_c2_refused_is_said_with_the_reason(office):
 
 def test_only_the_releaser_and_admins_may_ask(office):
     for user in (RELEASER, ROOT):
-        assert office.asked(GetEndings([], "snellius"), user).endings == []
-    for question in (GetEndings([], "snellius"), EndBound(KEY)):
+        assert office.asked(GetOutcomes([], "snellius"), user).endings == []
+    for question in (GetOutcomes([], "snellius"), CancelBound(KEY)):
         with pytest.raises(PermissionDeniedError):
             office.asked(question, ANN)
 
 
 def test_without_a_releaser_nobody_is_one(tmp_path):
     office = Office(tmp_path / "state", releaser="")
-    assert office.asked(WhoReleases(), ANN).name == ""
+    assert office.asked(GetReleaser(), ANN).name == ""
     with pytest.raises(PermissionDeniedError):
-        office.asked(EndBound(KEY), User("", 1003, admin=False))
+        office.asked(CancelBound(KEY), User("", 1003, admin=False))
     office.close()
 
 
 def test_a_submission_is_cancelled_when_the_job_that_waits_for_it_is_gone(office):
     office.takes(waits="snellius:7:0")
-    assert office.asked(GetEndings([], "snellius")).bound == {KEY: "snellius:7:0"}
-    assert office.asked(GetEndings([], "lumi")).bound == {}
-    office.asked(EndBound(KEY))
+    assert office.asked(GetOutcomes([], "snellius")).bound == {KEY: "snellius:7:0"}
+    assert office.asked(GetOutcomes([], "lumi")).bound == {}
+    office.asked(CancelBound(KEY))
     assert office.c2.cancelled == []  # C2 has not taken it yet: the releaser asks again
     office.accepted()
     office.c2.error = UnknownJobError("C2 has no job 12.")
-    office.asked(EndBound(KEY))
+    office.asked(CancelBound(KEY))
     office.c2.error, office.c2.records = None, [record("RUNNING", key="of-somebody-else")]
-    office.asked(EndBound(KEY))
+    office.asked(CancelBound(KEY))
     assert office.c2.cancelled == []  # C2 has lost it, and given its id again
     office.c2.records = [record("PENDING")]
-    office.asked(EndBound(KEY))
+    office.asked(CancelBound(KEY))
     assert office.c2.cancelled == [12]
-    assert office.asked(GetEndings([], "snellius")).bound == {}
+    assert office.asked(GetOutcomes([], "snellius")).bound == {}
     assert office.outbox.is_cancelled(office.number)  # if C2 forgets that, it is not sent again
 
 
 def test_a_submission_that_is_let_go_or_has_ended_is_bound_no_more(office, tmp_path):
     office.takes(waits="snellius:7:0")
-    office.asked(LetGo(KEY), BOB)
-    assert office.asked(GetEndings([], "snellius")).bound
-    office.asked(LetGo(KEY), ANN)
-    assert not office.asked(GetEndings([], "snellius")).bound
-    office.bonds.tie(KEY, "snellius:7:0")
+    office.asked(Unbind(KEY), BOB)
+    assert office.asked(GetOutcomes([], "snellius")).bound
+    office.asked(Unbind(KEY), ANN)
+    assert not office.asked(GetOutcomes([], "snellius")).bound
+    office.bindings.bind(KEY, "snellius:7:0")
     office.outbox.ended([office.number])
-    assert not office.asked(GetEndings([], "snellius")).bound
-    office.asked(EndBound(KEY))
+    assert not office.asked(GetOutcomes([], "snellius")).bound
+    office.asked(CancelBound(KEY))
     assert office.c2.cancelled == []
 
 
 def test_only_what_is_waited_for_ends_with_who_waits(office):
     office.takes()
     office.accepted()
-    office.asked(EndBound(KEY))
+    office.asked(CancelBound(KEY))
     assert office.c2.cancelled == []
 
 
 def test_bonds_are_there_after_a_restart_as_long_as_they_hold_something(office, tmp_path):
     office.takes(waits="snellius:7:0")
-    office.bonds.tie("0" * 32, "snellius:8:0")
+    office.bindings.bind("0" * 32, "snellius:8:0")
     office.close()
     again = Office(tmp_path / "state")
-    again.bonds.forget_ended()
-    assert again.asked(GetEndings([], "snellius")).bound == {KEY: "snellius:7:0"}
+    again.bindings.forget_ended()
+    assert again.asked(GetOutcomes([], "snellius")).bound == {KEY: "snellius:7:0"}
     again.close()
     office.__init__(tmp_path / "state")
 
 
 def test_something_new_that_depends_is_news(office):
-    before = office.asked(GetEndings([], "snellius")).news
+    before = office.asked(GetOutcomes([], "snellius")).news
     office.takes()
-    assert office.asked(GetEndings([], "snellius")).news == before
-    office.dependants.expect(Submit(KEY, {"job": {}}, followed=True))
-    assert office.asked(GetEndings([], "snellius")).news == before + 1
+    assert office.asked(GetOutcomes([], "snellius")).news == before
+    office.dependants.register(Submit(KEY, {"job": {}}, followed=True))
+    assert office.asked(GetOutcomes([], "snellius")).news == before + 1

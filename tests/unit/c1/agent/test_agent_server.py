@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from qslurm.c1.agent import server
+from qslurm.c1.agent import agent_server
 from qslurm.c1.agent.change_log import of_job
-from qslurm.c1.connection.agent_messages import GetStatus, GetTasks, answers, encode
+from qslurm.c1.connection.agent_messages import GetAgentStatus, GetTasks, encode, response_decoder
 from qslurm.protocol.job_changes import visible_state
 from qslurm.slurm.job_info import JobInfo
 from qslurm.system.notifier import Notifier
@@ -20,23 +20,23 @@ PATIENCE_S = 60
 
 
 def question(about=None):
-    return signed_frame(NO_REQUEST, encode(about or GetStatus()), b"")
+    return signed_frame(NO_REQUEST, encode(about or GetAgentStatus()), b"")
 
 
 @pytest.mark.parametrize("size", [50_000, 5_000_000])
 def test_an_answer_that_nobody_takes_is_not_kept_for_ever(monkeypatch, size):
-    monkeypatch.setattr(server, "TAKE_S", 0.1)
-    monkeypatch.setattr(server, "CLOSE_S", 0.1)
+    monkeypatch.setattr(agent_server, "RESPONSE_S", 0.1)
+    monkeypatch.setattr(agent_server, "CLOSE_S", 0.1)
 
     async def story(ours, theirs):
-        desk = SimpleNamespace(answer=lambda user, question: bytes(size))
-        agent = server.Server(desk, Notifier(asyncio.get_running_loop()), munge=None)
+        handler = SimpleNamespace(answer=lambda user, question: bytes(size))
+        agent = agent_server.AgentServer(handler, Notifier(asyncio.get_running_loop()), munge=None)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         theirs.sendall(question())
         theirs.shutdown(socket.SHUT_WR)
-        await asyncio.wait_for(agent.by_socket(reader, writer), PATIENCE_S)
+        await asyncio.wait_for(agent.serve_local(reader, writer), PATIENCE_S)
         agent.close()
-        assert agent._guests._count.total() == 0
+        assert agent._connections._counts.total() == 0
 
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -51,7 +51,7 @@ def test_an_answer_that_is_nested_too_deeply_is_told_and_the_agent_does_not_hang
         deep = [deep]
 
     async def story(ours, theirs):
-        agent = server.Server(
+        agent = agent_server.AgentServer(
             SimpleNamespace(answer=lambda user, question: deep),
             Notifier(asyncio.get_running_loop()),
             munge=None,
@@ -59,14 +59,14 @@ def test_an_answer_that_is_nested_too_deeply_is_told_and_the_agent_does_not_hang
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         theirs.sendall(question())
         theirs.shutdown(socket.SHUT_WR)
-        await asyncio.wait_for(agent.by_socket(reader, writer), PATIENCE_S)
+        await asyncio.wait_for(agent.serve_local(reader, writer), PATIENCE_S)
         agent.close()
 
     ours, theirs = socket.socketpair()
     with ours, theirs:
         asyncio.run(story(ours, theirs))
         theirs.settimeout(PATIENCE_S)
-        said = answers.decode(theirs.recv(1 << 16)[OVERHEAD:])
+        said = response_decoder.decode(theirs.recv(1 << 16)[OVERHEAD:])
     assert isinstance(said, Failed)
     assert "nested too deeply" in said.message
 
@@ -82,21 +82,21 @@ def waits(states, rings, patience_s=PATIENCE_S):
         def answer(user, question):
             looked.append(question)
             if rings:
-                notifier.ring(of_job(7))  # it changes while somebody looks
+                notifier.notify(of_job(7))  # it changes while somebody looks
             return [jobs.pop(0)]
 
-        agent = server.Server(SimpleNamespace(answer=answer), notifier, munge=None)
+        agent = agent_server.AgentServer(SimpleNamespace(answer=answer), notifier, munge=None)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         theirs.sendall(question(GetTasks(7, 7, visible_state(jobs[0]), patience_s)))
         theirs.shutdown(socket.SHUT_WR)
-        await asyncio.wait_for(agent.by_socket(reader, writer), PATIENCE_S)
+        await asyncio.wait_for(agent.serve_local(reader, writer), PATIENCE_S)
         agent.close()
 
     ours, theirs = socket.socketpair()
     with ours, theirs:
         asyncio.run(story(ours, theirs))
         theirs.settimeout(PATIENCE_S)
-        answered = answers.decode(theirs.recv(1 << 16)[OVERHEAD:])
+        answered = response_decoder.decode(theirs.recv(1 << 16)[OVERHEAD:])
     (job,) = msgspec.convert(answered.value, list[JobInfo])
     return job.state, len(looked)
 
@@ -120,11 +120,11 @@ def test_who_has_missed_a_change_is_answered_at_once():
             return [jobs[1]]
 
         notifier = Notifier(asyncio.get_running_loop())
-        agent = server.Server(SimpleNamespace(answer=answer), notifier, munge=None)
+        agent = agent_server.AgentServer(SimpleNamespace(answer=answer), notifier, munge=None)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         theirs.sendall(question(GetTasks(7, 7, visible_state(jobs[0]), PATIENCE_S)))
         theirs.shutdown(socket.SHUT_WR)
-        await asyncio.wait_for(agent.by_socket(reader, writer), PATIENCE_S / 2)
+        await asyncio.wait_for(agent.serve_local(reader, writer), PATIENCE_S / 2)
         agent.close()
 
     ours, theirs = socket.socketpair()

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from qslurm.c1.agent.outbox import Outbox
-from qslurm.c1.agent.sender import Sender
-from qslurm.c1.agent.sender_threads import LANES, SenderThreads
+from qslurm.c1.agent.sender import SENDERS, SenderPool, SenderThread
 from qslurm.errors import UncertainError, UnreachableError
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.rest import Submitted
@@ -63,11 +62,11 @@ def _run(outbox, c2, keys):
         if not left:
             all_done.set()
 
-    senders = SenderThreads(outbox, c2.connect, done)
+    senders = SenderPool(outbox, c2.connect, done)
     senders.start()
     for key in keys:
         outbox.take(key, "ann", {"key": key, "job": {}})
-    senders.look()
+    senders.wake()
     try:
         assert all_done.wait(PATIENCE_S), left
     finally:
@@ -77,7 +76,7 @@ def _run(outbox, c2, keys):
 
 def test_a_submission_that_nobody_can_send_holds_up_no_other(outbox):
     """Even if that is a bug of ours."""
-    bad = [str(number) for number in range(1, LANES + 1)]
+    bad = [str(number) for number in range(1, SENDERS + 1)]
     for key in bad:
         outbox.take(key, "bob", {"key": None, "job": {}})
     senders = _run(outbox, C2(), ["101", "102"])
@@ -86,11 +85,11 @@ def test_a_submission_that_nobody_can_send_holds_up_no_other(outbox):
 
 
 def test_as_many_are_on_their_way_as_there_are_lanes_and_each_is_sent_once(outbox):
-    keys = [str(number) for number in range(101, 101 + 5 * LANES)]
-    c2 = C2(at_once=LANES)  # nobody gets an answer before so many have asked
+    keys = [str(number) for number in range(101, 101 + 5 * SENDERS)]
+    c2 = C2(at_once=SENDERS)  # nobody gets an answer before so many have asked
     _run(outbox, c2, keys)
     assert c2.sent == Counter(keys)
-    assert c2.opened == LANES
+    assert c2.opened == SENDERS
     assert {outbox.with_key(key).job_id for key in keys} == {int(key) for key in keys}
 
 
@@ -106,10 +105,10 @@ def test_one_that_nobody_is_sure_of_holds_up_no_other(outbox):
 def test_what_waits_while_c2_is_away_says_so_and_is_sent_by_the_next_agent(outbox):
     c2 = C2()
     c2.away.set()
-    keys = [str(number) for number in range(101, 101 + LANES)]
+    keys = [str(number) for number in range(101, 101 + SENDERS)]
     for key in keys:
         outbox.take(key, "ann", {"key": key, "job": {}})
-    senders = SenderThreads(outbox, c2.connect, lambda key: None)
+    senders = SenderPool(outbox, c2.connect, lambda key: None)
     senders.start()
     waited = threading.Event()
     for _ in range(PATIENCE_S * 100):
@@ -129,7 +128,7 @@ def test_what_is_given_up_while_it_waits_is_not_waited_for(outbox):
     outbox.forgotten(1)
     follows = outbox.take("102", "ann", {"key": "102", "job": {"dependency": "afterok:7"}})
     c2 = C2()
-    sender = Sender(outbox, c2.connect, lambda key: None, lane=0, lanes=2)
+    sender = SenderThread(outbox, c2.connect, lambda key: None, index=0, count=2)
     assert sender._send_all(c2.connect())
     assert sender._until_next() is not None
     assert outbox.given_up(follows.number, {})

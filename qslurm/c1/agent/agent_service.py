@@ -6,14 +6,14 @@ import asyncio
 import signal
 from pathlib import Path
 
+from qslurm.c1.agent.agent_server import AgentServer
 from qslurm.c1.agent.change_log import ENDINGS, ChangeLog
-from qslurm.c1.agent.endings import Dependants
 from qslurm.c1.agent.job_tracker import JobTracker
 from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.reconcile import Reconciler
+from qslurm.c1.agent.releaser_requests import ReleaserRequests
 from qslurm.c1.agent.request_handler import RequestHandler
-from qslurm.c1.agent.sender_threads import SenderThreads
-from qslurm.c1.agent.server import Server
+from qslurm.c1.agent.sender import SenderPool
 from qslurm.c1.agent.token_renewer import TokenRenewer
 from qslurm.c1.agent.wait_bindings import WaitBindings
 from qslurm.c1.config.center_config import Config, load_token, require_url
@@ -30,14 +30,14 @@ from qslurm.wire.unix_socket import listen_unix
 log = EventLog(__name__)
 
 BACKLOG = 1024
-"""Backlog of connections."""
+"""Backlog of each listening socket."""
 
 
 def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT; current requests finish first.
 
-    ConfigError when something isn't said, TokenError for a token that can't be good, UnreachableError if the socket
-    or the address is taken.
+    ConfigError for a missing setting, TokenError for an unusable token, UnreachableError if the socket or the address
+    is in use.
     """
     if not config.agent.socket:
         raise ConfigError(
@@ -45,7 +45,7 @@ def serve(config: Config) -> None:
             hint=f"Set socket under [{section_of(config.platform, 'agent')}] in the configuration.",
         )
     require_url(config)
-    # With an expired one it takes submissions all the same, says so, and takes up the next; and our clock may be wrong.
+    # With an expired token the agent still accepts submissions and loads the next token; and this clock may be wrong.
     token = load_token(config, even_expired=True)
     asyncio.run(_serve(config, HeldToken(token.reveal())))
 
@@ -61,39 +61,39 @@ async def _serve(config: Config, token: HeldToken) -> None:
         return CenterConnection(config, token)
 
     renewer = TokenRenewer.of(config, token)
-    bonds = WaitBindings(Path(config.agent.state))
-    bonds.forget_ended()
+    bindings = WaitBindings(Path(config.agent.state))
+    bindings.forget_ended()
 
-    change_log = ChangeLog(outbox.owners, notifier.ring)
-    lost = Reconciler(outbox, lambda: sender.look())  # noqa: PLW0108 -- the sender is made below
+    change_log = ChangeLog(outbox.owners, notifier.notify)
+    reconciler = Reconciler(outbox, lambda: sender.wake())  # noqa: PLW0108 -- the sender is made below
 
     def sent(key: str) -> None:
-        follower.look()
-        notifier.ring(("submission", key), ENDINGS)
+        tracker.wake()
+        notifier.notify(("submission", key), ENDINGS)
 
-    follower = JobTracker(outbox, connect, change_log.changed, lost)
-    sender = SenderThreads(outbox, connect, sent)
-    dependants = Dependants(config, outbox, bonds, follower)
-    desk = RequestHandler(
+    tracker = JobTracker(outbox, connect, change_log.changed, reconciler)
+    sender = SenderPool(outbox, connect, sent)
+    releaser_requests = ReleaserRequests(config, outbox, bindings, tracker)
+    handler = RequestHandler(
         config.agent,
         outbox,
         connect,
         sender,
-        follower,
-        lost=lost,
+        tracker,
+        reconciler=reconciler,
         token=renewer.state,
-        dependants=dependants,
-        news=change_log,
+        releaser_requests=releaser_requests,
+        change_log=change_log,
     )
-    server = Server(desk, notifier, Munge(config.agent.munge_socket))
+    server = AgentServer(handler, notifier, Munge(config.agent.munge_socket))
     path = Path(config.agent.socket)
     listening = listen_unix(
         path, service="agent", setting="the agent's socket in the configuration", backlog=BACKLOG
     )
-    listeners = [await asyncio.start_unix_server(server.by_socket, sock=listening)]
+    listeners = [await asyncio.start_unix_server(server.serve_local, sock=listening)]
     if config.agent.address:
-        listeners.append(await _network(server, config.agent.address))
-    for thread in (renewer, follower, sender):
+        listeners.append(await _listen_tcp(server, config.agent.address))
+    for thread in (renewer, tracker, sender):
         thread.start()
     log.info("listening", socket=str(path), address=config.agent.address)
     await stopping.wait()
@@ -101,18 +101,18 @@ async def _serve(config: Config, token: HeldToken) -> None:
     for listener in listeners:
         listener.close()
     path.unlink(missing_ok=True)
-    for thread in (sender, follower, renewer):
+    for thread in (sender, tracker, renewer):
         await asyncio.to_thread(thread.stop)
     server.close()
-    bonds.close()
+    bindings.close()
     outbox.close()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
 
 
-async def _network(server: Server, address: str) -> asyncio.Server:
+async def _listen_tcp(server: AgentServer, address: str) -> asyncio.Server:
     host, port = parse_address(address)
     try:
-        return await asyncio.start_server(server.by_network, host, port, backlog=BACKLOG)
+        return await asyncio.start_server(server.serve_remote, host, port, backlog=BACKLOG)
     except OSError as error:
         raise UnreachableError(f"Cannot listen on {address}: {error.strerror}.") from error
