@@ -86,7 +86,7 @@ def test_whatever_users_are_called_they_find_their_own_jobs(ann, way, center):
     assert [job["job_id"] for job in somebody.gets("queue", "--me")["jobs"]] == [held]
     assert [job["job_id"] for job in somebody.gets("queue", "-u", ann)["jobs"]] == [held]
     assert somebody.types("cancel", "--me").returncode == 0
-    assert somebody.sees(held) == "CANCELLED"
+    assert somebody.ends_as(held) == "CANCELLED"
     done = somebody.gets("submit", "bell.cq", "--backend", "qx", "--then", "next.sbatch")
     assert somebody.ends_as(done["job_id"]) == "COMPLETED"
     eventually(
