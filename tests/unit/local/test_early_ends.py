@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from qslurm.runtimes.classical.warm.warm_client import DONE, FAILED, outcome
+from qslurm.runtimes.classical.warm.warm_client import DONE, FAILED, exit_of
 from tests.unit.c2.dispatcher.running import BELL, ROOT, Running, hybrid_job
 from tests.unit.waiting import until
 
@@ -30,13 +30,13 @@ from pathlib import Path
 import msgspec
 from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.wire.credentials import SameUser
-from qslurm.runtimes.classical.unconfined import do
+from qslurm.runtimes.classical.unconfined import run_in_own_folder
 from qslurm.runtimes.classical.step import fail_step, run_step
 from qslurm.runtimes.classical.warm.warm_client import DONE, FAILED, TOKEN
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 identity = SameUser()
 os.environ[TOKEN] = "a token"
-code, reason = do(lambda: DONE if run_step(Path("job.sh"), config, identity=identity) == 0 else FAILED)
+code, reason = run_in_own_folder(lambda: DONE if run_step(Path("job.sh"), config, identity=identity) == 0 else FAILED)
 os.environ[TOKEN] = "a token"
 sys.exit(fail_step(Path("job.sh"), config, reason, identity=identity) if reason else code)
 """
@@ -146,7 +146,7 @@ def test_a_result_is_kept_whatever_the_code_has_done_to_its_output(shared: Runni
 )
 def test_a_runtimes_last_word_is_a_steps_exit_code(verdict: str, code: int, why: str) -> None:
     """The same for a warm runtime and for one that a step makes for itself."""
-    found, reason = outcome(verdict, [])
+    found, reason = exit_of(verdict, [])
     assert (found, why in reason, bool(reason)) == (code, True, bool(why))
 
 
