@@ -200,6 +200,9 @@ class BackendQueue:
     # --- what runs -----------------------------------------------------------------------------------
 
     def _begin(self, chosen: Waiting, now: float) -> None:
+        self.shares.charge(
+            chosen.center, self.seconds, now
+        )  # before `remove`, which puts the center in its new place
         self.line.remove(chosen)
         rhythm = self._rhythms[chosen.job]
         rhythm.waiting -= 1
@@ -207,7 +210,6 @@ class BackendQueue:
         if chosen.hybrid:
             self._holds.begin(chosen.job, now)
         self._given[chosen.task, chosen.seq] = _Given(chosen, now, self.seconds)
-        self._charge(chosen.center, self.seconds, now)
 
     def _learn(self, took: float) -> None:
         self._mean_s = self._mean_s + _LAST_COUNTS * (took - self._mean_s) if self._mean_s else took

@@ -39,7 +39,7 @@ class WaitingOrder:
 
     def first(self) -> Waiting:
         """The first of the first group; only while something waits."""
-        return self._waiting[self._groups[0][2]]
+        return self._waiting[self._groups[0][2] if self._policy.by_center else self._all[0][1]]
 
     def numbered(self, number: int) -> Waiting:
         """The execution with that number."""
@@ -76,9 +76,10 @@ class WaitingOrder:
         self._numbers[waiting.task, waiting.seq] = waiting.number
         self._of_job.setdefault(waiting.job, SortedList()).add(key)
         self._of_center.setdefault(waiting.center, SortedList()).add(key)
-        if not self._policy.by_center:
+        if self._policy.by_center:
+            self.place(waiting.center)
+        else:
             self._all.add(key)
-        self.place(self.group(waiting))
 
     def remove(self, waiting: Waiting) -> None:
         """It does not wait any more."""
@@ -91,18 +92,18 @@ class WaitingOrder:
             del self._of_job[waiting.job]
         if not of_center:
             del self._of_center[waiting.center]
-        if not self._policy.by_center:
+        if self._policy.by_center:
+            self.place(waiting.center)
+        else:
             self._all.remove(key)
-        self.place(self.group(waiting))
 
     def place(self, group: str) -> None:
         """Put a group where its standing and its first one belong; whoever changes its standing says so."""
         before = self._places.pop(group, None)
-        keys = self._of_center.get(group) if self._policy.by_center else self._all
+        keys = self._of_center.get(group)
         after = None
         if keys:
-            standing = self._shares.standing(group) if self._policy.by_center else 0.0
-            after = (standing, *keys[0], group)
+            after = (self._shares.standing(group), *keys[0], group)
             self._places[group] = after
         if after != before:
             if before is not None:
