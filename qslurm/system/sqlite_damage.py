@@ -30,7 +30,7 @@ def damaged(path: str | Path, why: object) -> DamagedError:
         f"The database {path} is damaged: {why}.",
         hint=(
             f"Stop the service that writes it; check it with `sqlite3 {path} 'PRAGMA integrity_check'`. "
-            'Restore the last copy, or recover what is readable: deploy/README.md, "Copies".'
+            'Restore the last copy, or recover what is readable: deploy/README.md, "Backups".'
         ),
     )
 

@@ -123,7 +123,7 @@ def test_who_meets_damage_says_which_file_and_how_to_look_and_restore(
         use(tmp_path)
     assert str(path) in caught.value.message
     assert "integrity_check" in caught.value.hint
-    assert "Copies" in caught.value.hint
+    assert "Backups" in caught.value.hint
 
 
 def test_a_store_that_is_damaged_while_it_is_used_takes_nothing_and_says_why(tmp_path: Path) -> None:
