@@ -1,1 +1,1 @@
-"""`qslurm doctor`: what is wrong with an installation, on C1, on C2, and on a classical node."""
+"""`qslurm doctor`: checks an installation on C1, on C2, and on a classical node."""

@@ -35,7 +35,7 @@ SKEW_WARN_S, SKEW_FAIL_S = 10.0, 120.0
 def c1_checks(config: Config) -> dict[str, Check]:
     """The checks, in the order of a submission's path; prefixed with the platform's name if there are several.
 
-    Who asks the agent and may not read the token looks at the agent only.
+    With an agent, a user who may not read the token gets only the checks that the agent can answer.
     """
     checks = {
         "config": _settings,
@@ -59,24 +59,24 @@ def reach_checks(config: Config) -> dict[str, Check]:
     """Checks that need no token: is C2 reachable?"""
     if not config.c2.url:
         return {}
-    looks = {"config": _settings, "slurmrestd": _slurmrestd, "clock": _clock}
-    return _of_platform(config, looks)
+    checks = {"config": _settings, "slurmrestd": _slurmrestd, "clock": _clock}
+    return _of_platform(config, checks)
 
 
 def _of_platform(
-    config: Config, looks: Mapping[str, Callable[[Config], Iterable[Finding]]]
+    config: Config, checks: Mapping[str, Callable[[Config], Iterable[Finding]]]
 ) -> dict[str, Check]:
     if len(config.platforms) == 1:
-        return {name: partial(look, config) for name, look in looks.items()}
-    return {f"{config.platform}: {name}": partial(_named, look, config) for name, look in looks.items()}
+        return {name: partial(check, config) for name, check in checks.items()}
+    return {f"{config.platform}: {name}": partial(_named, check, config) for name, check in checks.items()}
 
 
 def _reads_token(config: Config) -> bool:
     return bool(config.c2.token_file) and os.access(expanded(config.c2.token_file), os.R_OK)
 
 
-def _named(look: Callable[[Config], Iterable[Finding]], config: Config) -> Iterator[Finding]:
-    for finding in look(config):
+def _named(check: Callable[[Config], Iterable[Finding]], config: Config) -> Iterator[Finding]:
+    for finding in check(config):
         yield msgspec.structs.replace(finding, name=f"{config.platform}: {finding.name}")
 
 
@@ -105,10 +105,10 @@ def _slurmrestd(config: Config) -> Iterator[Finding]:
         return
     transport = Transport(replace(config.c2.endpoint(config.c2.url, Secret("")), timeout_s=PATIENCE_S))
     try:
-        answer = transport.send("GET", "/slurm/v0.0.39/ping")
+        received = transport.send("GET", "/slurm/v0.0.39/ping")
     finally:
         transport.close()
-    response = classify(answer.status, answer.content_type, answer.body)
+    response = classify(received.status, received.content_type, received.body)
     if response.kind == "broken":
         raise error_for(response, "the ping")
     yield ok("slurmrestd", f"{config.c2.url} answers")
@@ -129,18 +129,18 @@ def _token(config: Config) -> Iterator[Finding]:
     yield ok("token", f"{report.claims.user}, {report.expiry}")
     clients: list[SlurmrestClient] = []
 
-    def connected(claims: Claims, secret: Secret) -> SlurmrestClient:
+    def connect_once(claims: Claims, secret: Secret) -> SlurmrestClient:
         clients.append(connect(config, secret, user=claims.user))
         return clients[0]
 
     if config.c2.url:
         try:
-            checked = check_token(source, connect=connected, user=config.c2.user)
+            checked = check_token(source, connect=connect_once, user=config.c2.user)
         except QslurmError as error:
             yield fail("C2", error.message, error.hint)
         else:
-            spoken = clients[0].api_version
-            yield ok("C2", f"{checked.c2}, API {spoken}; qslurm {__version__}")
+            version = clients[0].api_version
+            yield ok("C2", f"{checked.c2}, API {version}; qslurm {__version__}")
 
 
 def _accounting(config: Config) -> Iterator[Finding]:
@@ -200,7 +200,7 @@ def _agent(config: Config) -> Iterator[Finding]:
 
 
 def agent_findings(status: AgentStatus) -> Iterator[Finding]:
-    """What the agent says of itself and of its token."""
+    """Findings about the agent and its token, from its status."""
     token = status.token
     yield ok("agent", f"answers; {status.waiting} submissions not yet sent, {status.open} open jobs on C2")
     ends = (
@@ -229,7 +229,7 @@ def _sessions(config: Config) -> Iterator[Finding]:
         return
     try:
         server = find_session_server(connection)
-    except QslurmError:  # there is none, or what is wrong is said beside this
+    except QslurmError:  # no sessions, or an error that another check reports
         return
     finally:
         connection.close()
@@ -249,7 +249,7 @@ def _clock(config: Config) -> Iterator[Finding]:
     url = config.c2.results_url
     if not url:
         return
-    without_token = config.c2.endpoint(url, Secret(""))  # its time is told to everybody
+    without_token = config.c2.endpoint(url, Secret(""))  # it tells anybody the time
     client = JobManagerClient(replace(without_token, timeout_s=PATIENCE_S))
     try:
         ahead = time.time() - client.clock()

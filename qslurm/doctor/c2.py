@@ -47,7 +47,7 @@ def c2_checks(config: C2Config) -> dict[str, Check]:
         "keys": _keys,
         "renewals": daemons.renewals,
     }
-    return {name: partial(look, config) for name, look in checks.items()} | node_checks(config)
+    return {name: partial(check, config) for name, check in checks.items()} | node_checks(config)
 
 
 NEEDS: Mapping[str, tuple[str, ...]] = {

@@ -17,7 +17,7 @@ from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.doctor.findings import PATIENCE_S, Finding, fail, ok, warn
 from qslurm.errors import QslurmError, TokenError, UnreachableError
 
-NODES_AT_ONCE = 16
+MOST_CONCURRENT_NODES = 16
 _MYSQL_SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock")
 
 
@@ -98,8 +98,8 @@ def mariadb(config: C2Config) -> Iterator[Finding]:
     host, port = settings.get("storagehost", "localhost"), settings.get("storageport", "3306")
     place = f"{host}:{port}"
     try:
-        with _database(host, int(port)) as link:
-            greets = bool(link.recv(1))  # the server speaks first
+        with _database(host, int(port)) as connection:
+            greets = bool(connection.recv(1))  # the server speaks first
         why = "" if greets else "it closed the connection"
     except OSError as error:
         why = _words(error)
@@ -115,17 +115,17 @@ def _database(host: str, port: int) -> socket.socket:
     local = next((path for path in _MYSQL_SOCKETS if host == "localhost" and Path(path).exists()), None)
     if local is None:
         return socket.create_connection((host, port), PATIENCE_S)
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    link.settimeout(PATIENCE_S)
-    link.connect(local)
-    return link
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(PATIENCE_S)
+    connection.connect(local)
+    return connection
 
 
 def slurmd(config: C2Config) -> Iterator[Finding]:
     """Check each node's slurmd; slurmctld notices a dead one only after SlurmdTimeout."""
     slurm = slurm_of(config)
     nodes = slurm.nodes()
-    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
+    with ThreadPoolExecutor(MOST_CONCURRENT_NODES) as pool:
         troubles = dict(zip(nodes, pool.map(lambda node: _node_trouble(slurm, node), nodes), strict=True))
     for node, state in nodes.items():
         name = f"slurmd {node}"
@@ -149,13 +149,13 @@ def _node_trouble(slurm: SlurmCommands, node: str) -> str:
 def slurmrestd(config: C2Config) -> Iterator[Finding]:
     """Check that slurmrestd answers HTTP, with any status."""
     address = config.jobmanager.slurmrestd.removeprefix("http://")
-    yield answers("slurmrestd", address, "/", "slurmrestd", well=())
+    yield check_http("slurmrestd", address, "/", "slurmrestd", expected=())
 
 
 def proxy(config: C2Config) -> Iterator[Finding]:
     """Check that the TLS proxy in front of slurmrestd and the job manager answers, with any status."""
     if config.jobmanager.proxy:
-        yield answers("proxy", config.jobmanager.proxy, "/", "nginx", well=(), tls=True)
+        yield check_http("proxy", config.jobmanager.proxy, "/", "nginx", expected=(), tls=True)
 
 
 def gate(config: C2Config, patience_s: float = PATIENCE_S - 0.2) -> Iterator[Finding]:
@@ -180,13 +180,13 @@ def gate(config: C2Config, patience_s: float = PATIENCE_S - 0.2) -> Iterator[Fin
 
 def job_manager(config: C2Config) -> Iterator[Finding]:
     """Check that the job manager answers."""
-    yield answers("job manager", config.jobmanager.listen, "/healthz", "qslurm-jobmanager")
+    yield check_http("job manager", config.jobmanager.listen, "/healthz", "qslurm-jobmanager")
 
 
 def metrics(config: C2Config) -> Iterator[Finding]:
     """Check that metrics are served, if configured."""
     if config.metrics.listen:
-        yield answers("metrics", config.metrics.listen, "/metrics", "qslurm-jobmanager")
+        yield check_http("metrics", config.metrics.listen, "/metrics", "qslurm-jobmanager")
     else:
         yield ok("metrics", "are disabled in the configuration")
 
@@ -202,24 +202,24 @@ def renewals(config: C2Config) -> Iterator[Finding]:
         return
     try:
         request_renewal(config.tokens.socket, Secret("not.a.token"), dry_run=True, timeout_s=PATIENCE_S)
-    except TokenError:  # as it should say to this
+    except TokenError:  # the expected refusal
         yield ok("renewals", f"the service answers at {config.tokens.socket}")
     except UnreachableError:
         do = "systemctl status qslurm-tokens"
         yield fail("renewals", f"the service does not answer at {config.tokens.socket}", do)
 
 
-def answers(
-    name: str, address: str, path: str, unit: str, *, well: tuple[int, ...] = (200,), tls: bool = False
+def check_http(
+    name: str, address: str, path: str, unit: str, *, expected: tuple[int, ...] = (200,), tls: bool = False
 ) -> Finding:
-    """Check that an HTTP server answers at an address, with status `well` if given."""
+    """Check that an HTTP server answers at an address, with one of the `expected` statuses if given."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     kind = http.client.HTTPConnection
     connection = kind(host, int(port or 80), timeout=PATIENCE_S)
     try:
         connection.connect()
-        if tls:  # only whether it is alive: whom to trust is the centers' business
+        if tls:  # only whether it answers; its certificate is not checked
             context = ssl._create_unverified_context()  # noqa: S323
             connection.sock = context.wrap_socket(connection.sock)
         connection.request("GET", path)
@@ -228,7 +228,7 @@ def answers(
         return fail(name, f"does not answer at {address}: {_words(error)}", f"systemctl status {unit}")
     finally:
         connection.close()
-    if well and status not in well:
+    if expected and status not in expected:
         return fail(name, f"answers HTTP {status} at {address}", f"journalctl -u {unit}")
     return ok(name, f"answers at {address}")
 

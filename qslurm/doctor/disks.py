@@ -43,7 +43,7 @@ def _folders(config: C2Config) -> Iterator[Path]:
     try:
         state = slurm_of(config).settings().get("StateSaveLocation", "")
     except QslurmError:
-        return  # whether slurmctld answers is looked at beside this
+        return  # another check reports it
     if Path(state).is_dir():
         yield Path(state)
 

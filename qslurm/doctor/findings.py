@@ -16,7 +16,7 @@ from qslurm.errors import QslurmError
 def patience(load: float, cpus: int) -> float:
     """Time-out of one check in seconds: 2, or up to 10 on an overloaded host.
 
-    `load` is how many processes want a CPU (getloadavg(3)): who waits for one is slow, and not dead.
+    `load` is the number of runnable processes (getloadavg(3)); a daemon that waits for a CPU is slow, not dead.
     """
     return 2.0 * min(5.0, max(1.0, load / (8 * cpus)))
 
@@ -65,14 +65,14 @@ def run(
 ) -> list[Finding]:
     """Run all checks in parallel; one that raises or times out is a failure.
 
-    `needs` says what each check needs to be well: what it finds wrong while one of those fails is a consequence, of
-    which nobody is to be blamed. Findings come in the order of `checks`. Without `limit_s` each takes its own time.
+    `needs` has the checks that each check depends on: while one of those fails, its own failure is a consequence, and
+    is reported as a warning. Findings come in the order of `checks`. `limit_s` is the time-out of all together.
     """
-    running = {name: _Look(check) for name, check in checks.items()}
-    for look in running.values():
-        look.start()
+    running = {name: _CheckThread(check) for name, check in checks.items()}
+    for thread in running.values():
+        thread.start()
     until = None if limit_s is None else time.monotonic() + limit_s
-    found = {name: look.findings(name, until) for name, look in running.items()}
+    found = {name: thread.findings(name, until) for name, thread in running.items()}
     failed = {name for name, findings in found.items() if any(one.state == "fail" for one in findings)}
     result = []
     for name, findings in found.items():
@@ -84,7 +84,7 @@ def run(
     return result
 
 
-class _Look(threading.Thread):
+class _CheckThread(threading.Thread):
     """A running check; if it hangs, it is abandoned."""
 
     def __init__(self, check: Check) -> None:
@@ -96,7 +96,7 @@ class _Look(threading.Thread):
     def run(self) -> None:
         try:
             self._found.extend(self._check())
-        except Exception as error:  # noqa: BLE001 - it is told by who waits, and raised again if it is a bug
+        except Exception as error:  # noqa: BLE001 - reported by findings, or raised there if it is a bug
             self._error = error
 
     def findings(self, name: str, until: float | None) -> list[Finding]:

@@ -17,8 +17,8 @@ def node_checks(config: C2Config, *, patience_s: float = PATIENCE_S) -> dict[str
     """The checks of a compute node."""
     return {
         "runtimes": partial(_service, config),
-        "confinement": partial(_walls, config, patience_s),
-        "confinement of warm runtimes": partial(_warm_walls, config, patience_s),
+        "confinement": partial(_confinement, config, patience_s),
+        "confinement of warm runtimes": partial(_warm_confinement, config, patience_s),
         "tracing": _tracing,
     }
 
@@ -29,7 +29,9 @@ def _service(config: C2Config) -> Iterator[Finding]:
         yield ok("runtimes", "are disabled in the configuration")
         return
     status = query_warm_status(settings.socket, patience_s=PATIENCE_S)
-    if status is None and Path(settings.socket).exists():  # it listened there, and was not told to end
+    if (
+        status is None and Path(settings.socket).exists()
+    ):  # a socket that was not removed: it did not stop normally
         do = "systemctl status qslurm-runtimes; jobs start slowly until it runs again."
         yield fail("runtimes", f"the service does not answer at {settings.socket}", do)
         return
@@ -43,7 +45,7 @@ def _service(config: C2Config) -> Iterator[Finding]:
     )
 
 
-def _walls(config: C2Config, patience_s: float) -> Iterator[Finding]:
+def _confinement(config: C2Config, patience_s: float) -> Iterator[Finding]:
     """As a user: create the namespaces of a step without a warm runtime."""
     if config.runtimes.confine == "never":
         yield warn(
@@ -66,7 +68,7 @@ def _walls(config: C2Config, patience_s: float) -> Iterator[Finding]:
         yield ok("confinement", "users can create namespaces")
 
 
-def _warm_walls(config: C2Config, patience_s: float) -> Iterator[Finding]:
+def _warm_confinement(config: C2Config, patience_s: float) -> Iterator[Finding]:
     """As root: create the namespaces of a warm runtime."""
     if os.geteuid() != 0 or not config.runtimes.warm:
         return
@@ -83,7 +85,7 @@ def _warm_walls(config: C2Config, patience_s: float) -> Iterator[Finding]:
 
 
 def _not_tested(name: str, error: TimeoutError) -> Finding:
-    """Unlike a daemon's answer, creating a runtime takes CPU time: on a busy node it is slow, and nothing is wrong."""
+    """A warning: creating a runtime takes CPU time, so a time-out on a busy node is not a failure."""
     return warn(name, f"{error}: this node is busy", "Run qslurm doctor again when the load is lower.")
 
 
