@@ -26,7 +26,7 @@ def serve_dispatcher(config_file: Path | None) -> None:
     Example:  qslurm dispatcher serve --config /etc/qslurm/c2.toml
     """
     from qslurm.c2.config.file import load_c2_config
-    from qslurm.c2.dispatcher.service import serve
+    from qslurm.c2.dispatcher.dispatcher_service import serve
 
     config = load_c2_config(config_file)
     serve(config.dispatcher, config.backend, remote=config.remote, callers=config.sessions)

@@ -147,7 +147,7 @@ def _serve(setup: LocalSetup) -> None:
     import zmq
 
     from qslurm.c2.config.dispatcher_section import BackendConfig
-    from qslurm.c2.dispatcher.server import Limits, Server
+    from qslurm.c2.dispatcher.main_loop import Dispatcher, DispatcherLimits
     from qslurm.c2.dispatcher.tasks import hook_requests
     from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
     from qslurm.c2.store.store import Store
@@ -161,17 +161,17 @@ def _serve(setup: LocalSetup) -> None:
     hook_requests.admit(
         registry, _job(setup.envelope), ""
     )  # who attaches to it reads why, if that was refused
-    server = Server(
+    dispatcher = Dispatcher(
         registry,
         SameUser(),
-        Limits(frozenset(), float("inf"), starts=_STARTS),
+        DispatcherLimits(frozenset(), float("inf"), starts=_STARTS),
         context=zmq.Context(),
         folder=temporary_folder(),
         read=None,
     )
-    with signals_stop(server.stop, server.bell):
-        server.add_connection(socket.socket(fileno=setup.connection))
-        server.run()
+    with signals_stop(dispatcher.stop, dispatcher.bell):
+        dispatcher.add_connection(socket.socket(fileno=setup.connection))
+        dispatcher.run()
 
 
 def _job(envelope: Envelope) -> Admit:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from qslurm.c2.dispatcher import reservation_requests
 from qslurm.c2.dispatcher.backend_status import Backends
-from qslurm.c2.dispatcher.listeners.credential_checks import Checks, Sender
+from qslurm.c2.dispatcher.listeners.credential_checks import CredentialChecks, Sender
+from qslurm.c2.dispatcher.listeners.listeners import SignedRequest
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
-from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.reading_queue import ReadingQueue, ReadJob
 from qslurm.c2.dispatcher.replies import Replies
 from qslurm.c2.dispatcher.status_views import NOT_ASKED, StatusViews, Viewer, viewer_of
@@ -83,11 +83,13 @@ class AuthenticatedRequests:
         self._owner = owner
         self._is_of_job = is_of_job
         self._readings = ReadingQueue(threads, read) if read else None
-        self._checks = Checks(identity, threads)
-        self._trusted_checks = Checks(identity, threads, "trust")  # nor must anybody else
-        self._status_checks = Checks(identity, threads, "look")  # who only looks must not keep hooks waiting
+        self._checks = CredentialChecks(identity, threads)
+        self._trusted_checks = CredentialChecks(identity, threads, "trust")  # nor must anybody else
+        self._status_checks = CredentialChecks(
+            identity, threads, "look"
+        )  # who only looks must not keep hooks waiting
 
-    def show(self, request: RawRequest, message: GetStatus) -> None:
+    def show(self, request: SignedRequest, message: GetStatus) -> None:
         """How the dispatcher is, and of jobs what its sender may see."""
 
         def show(viewer: Viewer) -> None:
@@ -99,13 +101,15 @@ class AuthenticatedRequests:
         elif not checks.ask(request, lambda sender: show(viewer_of(sender, self._trusted)), owner):
             show(Viewer("none", why="too many requests"))
 
-    def show_metrics(self, request: RawRequest) -> None:
+    def show_metrics(self, request: SignedRequest) -> None:
         """The counters, for operators."""
         checks, owner = self._who_checks(request, self._status_checks)
         if not checks.ask(request, lambda sender: self._show_metrics(request.address, sender), owner):
             self._send(request.address, _TOO_MANY)
 
-    def _who_checks(self, request: RawRequest, checks: Checks) -> tuple[Checks, int | None]:
+    def _who_checks(
+        self, request: SignedRequest, checks: CredentialChecks
+    ) -> tuple[CredentialChecks, int | None]:
         """Who checks a credential, and the user whose turn that is."""
         owner = self._owner(request.address.connection)
         if owner in self._trusted:
@@ -120,7 +124,7 @@ class AuthenticatedRequests:
         else:
             self._send(address, self._views.metrics())
 
-    def take(self, request: RawRequest, message: AuthenticatedRequest) -> None:
+    def take(self, request: SignedRequest, message: AuthenticatedRequest) -> None:
         """Do what is asked, if who asks may."""
         began = self._registry.timer()
         checks, owner = self._who_checks(request, self._checks)

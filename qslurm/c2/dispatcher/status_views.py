@@ -21,7 +21,7 @@ from qslurm.c2.dispatcher.backend_status import STATES, Backends
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
 from qslurm.c2.dispatcher.tasks.task import Task
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
-from qslurm.c2.scheduling.policy import Waiting
+from qslurm.c2.scheduling.policy import QueuedExecution
 from qslurm.c2.scheduling.queue_positions import first, reason
 from qslurm.c2.store.task_states import ExecutionState, is_open
 from qslurm.errors import QslurmError
@@ -205,7 +205,7 @@ class StatusViews:
             left[name] = total - len(here)
         return listed, left
 
-    def _own(self, backend: str, shown: list[Task], most: int) -> tuple[int, list[Waiting]]:
+    def _own(self, backend: str, shown: list[Task], most: int) -> tuple[int, list[QueuedExecution]]:
         numbers = sorted(
             execution.number
             for task in shown
@@ -216,7 +216,7 @@ class StatusViews:
         queue = self._registry.queues[backend]
         return len(numbers), [queue.line.numbered(number) for number in islice(numbers, most)]
 
-    def _waiting(self, backend: str, waiting: Waiting, now: float, at: float) -> WaitingStatus:
+    def _waiting(self, backend: str, waiting: QueuedExecution, now: float, at: float) -> WaitingStatus:
         registry = self._registry
         task = registry.tasks[waiting.task]
         words, position = reason(registry.queues[backend], backend, waiting, now, at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from qslurm.c2.dispatcher.raw_request import RawRequest
+from qslurm.c2.dispatcher.listeners.listeners import SignedRequest
 from qslurm.c2.dispatcher.replies import Replies
 from qslurm.c2.dispatcher.tasks import step_sessions
 from qslurm.c2.dispatcher.tasks.idle_sessions import IdleSessions
@@ -43,7 +43,9 @@ class StepRequests:
         self._is_of_job = is_of_job
         self._after_lease: dict[int, list[tuple[Address, Execute]]] = {}
 
-    def handle_step_request(self, request: RawRequest, message: Execute | Await | Conclude | Attend) -> None:
+    def handle_step_request(
+        self, request: SignedRequest, message: Execute | Await | Conclude | Attend
+    ) -> None:
         """A job's step asks, with its session's secret as credential."""
         if not step_sessions.is_session(self._registry, message.task, request.credential):
             self._send(request.address, _NOT_KNOWN)

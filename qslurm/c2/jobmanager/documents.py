@@ -7,7 +7,7 @@ from typing import Any
 
 from qslurm.c2.scheduling.reservations import Reservation
 from qslurm.c2.store.reader import Reader
-from qslurm.c2.store.records import TaskRecord
+from qslurm.c2.store.task_records import TaskRecord
 from qslurm.c2.store.task_states import TaskState, is_open
 from qslurm.errors import NotReadyError, QslurmError
 from qslurm.protocol.messages import BackendStatus

@@ -61,7 +61,7 @@ from qslurm.c2.jobmanager.logs import read_log
 from qslurm.c2.jobmanager.renewal_endpoint import RenewalEndpoint
 from qslurm.c2.jobmanager.shared_status import SharedStatus
 from qslurm.c2.store.reader import Reader
-from qslurm.c2.store.records import TaskRecord
+from qslurm.c2.store.task_records import TaskRecord
 from qslurm.errors import (
     InvalidInputError,
     NotReadyError,

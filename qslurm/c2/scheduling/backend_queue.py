@@ -13,7 +13,7 @@ from sortedcontainers import SortedList
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.scheduling.fair_share import MINIMUM_S, FairShares
-from qslurm.c2.scheduling.policy import POLICIES, Rank, Waiting, coupling
+from qslurm.c2.scheduling.policy import POLICIES, QueuedExecution, Rank, coupling
 from qslurm.c2.scheduling.reservations import Reservation, in_force
 from qslurm.c2.scheduling.session_holds import Rhythm, SessionHold, SessionHolds
 from qslurm.c2.scheduling.waiting_order import WaitingOrder
@@ -25,7 +25,7 @@ _LAST_COUNTS = 0.1  # of an execution's seconds, against the mean of those befor
 class _Given:
     """An execution that runs, since when, and what its center was charged for it."""
 
-    waiting: Waiting
+    waiting: QueuedExecution
     since: float
     charged: float
 
@@ -62,7 +62,7 @@ class BackendQueue:
 
     # --- what changes --------------------------------------------------------------------------------
 
-    def add(self, waiting: Waiting, now: float) -> None:
+    def add(self, waiting: QueuedExecution, now: float) -> None:
         """An execution is asked for; when, and how its job couples, is noted here."""
         rhythm = self._rhythms.setdefault(waiting.job, Rhythm(waiting.center))
         rhythm.ask(now)
@@ -71,7 +71,7 @@ class BackendQueue:
             self.shares.charge(waiting.center, idle, now)
         self.line.put(replace(waiting, arrived=now, coupling=coupling(rhythm.gap_s)))
 
-    def take(self, now: float, at: float) -> Waiting | None:
+    def take(self, now: float, at: float) -> QueuedExecution | None:
         """The next execution for an idle quantum runtime; None if none may start now. It runs from now on."""
         chosen = self.choose(now, at)
         if chosen is not None:
@@ -130,7 +130,7 @@ class BackendQueue:
 
     # --- what is asked -------------------------------------------------------------------------------
 
-    def choose(self, now: float, at: float) -> Waiting | None:
+    def choose(self, now: float, at: float) -> QueuedExecution | None:
         """What `take` would take."""
         self._end_overdue(now)
         window = in_force(self.reservations.values(), at)
@@ -199,10 +199,9 @@ class BackendQueue:
 
     # --- what runs -----------------------------------------------------------------------------------
 
-    def _begin(self, chosen: Waiting, now: float) -> None:
-        self.shares.charge(
-            chosen.center, self.seconds, now
-        )  # before `remove`, which puts the center in its new place
+    def _begin(self, chosen: QueuedExecution, now: float) -> None:
+        # before `remove`, which puts the center in its new place
+        self.shares.charge(chosen.center, self.seconds, now)
         self.line.remove(chosen)
         rhythm = self._rhythms[chosen.job]
         rhythm.waiting -= 1

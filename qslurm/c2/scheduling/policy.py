@@ -15,7 +15,7 @@ COUPLING_GAP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueuedExecution:
     """An execution in a backend's queue.
 
     `number` grows with each asked for, and stays on a second try. `job` is C2's job id. `arrived` is when it
@@ -40,16 +40,16 @@ class Policy:
     """`rank` takes what waits and the backend's `ageing_s`; with `by_center` the center's standing goes before it."""
 
     name: str
-    rank: Callable[[Waiting, float], Rank]
+    rank: Callable[[QueuedExecution, float], Rank]
     by_center: bool = False
     words: str = ""
 
 
-def _first_come(waiting: Waiting, _ageing_s: float) -> Rank:
+def _first_come(waiting: QueuedExecution, _ageing_s: float) -> Rank:
     return 0.0, waiting.number
 
 
-def _coupling_first(waiting: Waiting, ageing_s: float) -> Rank:
+def _coupling_first(waiting: QueuedExecution, ageing_s: float) -> Rank:
     # What couples counts as if it had come earlier, by `ageing_s` at most: who comes later than that can't
     # overtake, so everybody's turn comes; and the rank of what waits never changes.
     return waiting.arrived - ageing_s * waiting.coupling, waiting.number
@@ -68,11 +68,11 @@ POLICIES = {policy.name: policy for policy in (FIFO, PRIORITY, FAIR)}
 
 
 def choose(
-    queue: Sequence[Waiting], policy: Policy, *, ageing_s: float, standing: Mapping[str, float]
-) -> Waiting:
+    queue: Sequence[QueuedExecution], policy: Policy, *, ageing_s: float, standing: Mapping[str, float]
+) -> QueuedExecution:
     """The next of a queue that must not be empty; `standing` is what each center has used for its weight."""
 
-    def rank(waiting: Waiting) -> tuple[float, Rank]:
+    def rank(waiting: QueuedExecution) -> tuple[float, Rank]:
         lead = standing.get(waiting.center, float("-inf")) if policy.by_center else 0.0
         return lead, policy.rank(waiting, ageing_s)
 

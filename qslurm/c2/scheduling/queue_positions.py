@@ -12,11 +12,11 @@ from heapq import heappop, heappush
 from itertools import islice
 
 from qslurm.c2.scheduling.backend_queue import BackendQueue
-from qslurm.c2.scheduling.policy import Rank, Waiting
+from qslurm.c2.scheduling.policy import QueuedExecution, Rank
 from qslurm.c2.scheduling.reservations import in_force, moment
 
 
-def position(queue: BackendQueue, waiting: Waiting, now: float, at: float) -> int:
+def position(queue: BackendQueue, waiting: QueuedExecution, now: float, at: float) -> int:
     """The place of an execution that waits; times as in queue.py."""
     key = queue.line.key(waiting)
     window = in_force(queue.reservations.values(), at)
@@ -37,7 +37,9 @@ def position(queue: BackendQueue, waiting: Waiting, now: float, at: float) -> in
     return place + len(keys) - ahead.get(window.center, keys.bisect_left(key))
 
 
-def reason(queue: BackendQueue, backend: str, waiting: Waiting, now: float, at: float) -> tuple[str, int]:
+def reason(
+    queue: BackendQueue, backend: str, waiting: QueuedExecution, now: float, at: float
+) -> tuple[str, int]:
     """Why an execution waits, in words, and its position."""
     place = position(queue, waiting, now, at)
     words = f"{place} of {len(queue)} in the queue of {backend}{queue.policy.words}"
@@ -54,7 +56,7 @@ def reason(queue: BackendQueue, backend: str, waiting: Waiting, now: float, at: 
     return words, place
 
 
-def first(queue: BackendQueue, most: int, now: float, at: float) -> list[Waiting]:
+def first(queue: BackendQueue, most: int, now: float, at: float) -> list[QueuedExecution]:
     """The first of what waits, at most so many, whatever the length of the queue; nearly in order of position."""
     window = in_force(queue.reservations.values(), at)
     privileged = [queue.line.of_job(job) for job in queue.first_jobs(at)]
@@ -87,7 +89,7 @@ def _by_policy(queue: BackendQueue, now: float) -> Iterator[int]:
         next_turn(used + seconds / shares.weight(group), group, rest)
 
 
-def _ahead(queue: BackendQueue, waiting: Waiting, now: float) -> dict[str, int]:
+def _ahead(queue: BackendQueue, waiting: QueuedExecution, now: float) -> dict[str, int]:
     """How many of each group the policy puts before it."""
     groups, own, key = queue.line.groups(), queue.line.group(waiting), queue.line.key(waiting)
     rank = groups[own].bisect_left(key)

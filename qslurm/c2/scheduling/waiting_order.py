@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sortedcontainers import SortedList
 
 from qslurm.c2.scheduling.fair_share import FairShares
-from qslurm.c2.scheduling.policy import Policy, Rank, Waiting
+from qslurm.c2.scheduling.policy import Policy, QueuedExecution, Rank
 
 _ALL = ""  # the one group where centers do not compete
 
@@ -22,7 +22,7 @@ class WaitingOrder:
         self._policy = policy
         self._ageing_s = ageing_s
         self._shares = shares
-        self._waiting: dict[int, Waiting] = {}  # by number
+        self._waiting: dict[int, QueuedExecution] = {}  # by number
         self._numbers: dict[tuple[int, int], int] = {}  # by task and its seq
         self._of_job: dict[int, SortedList[Rank]] = {}
         self._of_center: dict[str, SortedList[Rank]] = {}
@@ -33,19 +33,19 @@ class WaitingOrder:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def all(self) -> list[Waiting]:
+    def all(self) -> list[QueuedExecution]:
         """What waits, in no particular order."""
         return list(self._waiting.values())
 
-    def first(self) -> Waiting:
+    def first(self) -> QueuedExecution:
         """The first of the first group; only while something waits."""
         return self._waiting[self._groups[0][2] if self._policy.by_center else self._all[0][1]]
 
-    def numbered(self, number: int) -> Waiting:
+    def numbered(self, number: int) -> QueuedExecution:
         """The execution with that number."""
         return self._waiting[number]
 
-    def of(self, task: int, seq: int) -> Waiting:
+    def of(self, task: int, seq: int) -> QueuedExecution:
         """An execution of a task."""
         return self._waiting[self._numbers[task, seq]]
 
@@ -61,15 +61,15 @@ class WaitingOrder:
         """The groups that compete, with what waits in each."""
         return self._of_center if self._policy.by_center else {_ALL: self._all}
 
-    def group(self, waiting: Waiting) -> str:
+    def group(self, waiting: QueuedExecution) -> str:
         """The group it competes in."""
         return waiting.center if self._policy.by_center else _ALL
 
-    def key(self, waiting: Waiting) -> Rank:
+    def key(self, waiting: QueuedExecution) -> Rank:
         """Where it stands in its group, its center and its job."""
         return self._policy.rank(waiting, self._ageing_s)
 
-    def put(self, waiting: Waiting) -> None:
+    def put(self, waiting: QueuedExecution) -> None:
         """It waits, where its key belongs."""
         key = self.key(waiting)
         self._waiting[waiting.number] = waiting
@@ -81,7 +81,7 @@ class WaitingOrder:
         else:
             self._all.add(key)
 
-    def remove(self, waiting: Waiting) -> None:
+    def remove(self, waiting: QueuedExecution) -> None:
         """It does not wait any more."""
         key = self.key(waiting)
         del self._waiting[waiting.number], self._numbers[waiting.task, waiting.seq]

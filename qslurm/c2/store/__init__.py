@@ -1,6 +1,6 @@
 """Where tasks, results and the journal live: one SQLite file that the dispatcher writes and others read."""
 
 from qslurm.c2.store.reader import Reader
-from qslurm.c2.store.records import ExecutionRecord, TaskRecord
+from qslurm.c2.store.task_records import ExecutionRecord, TaskRecord
 
 __all__ = ["ExecutionRecord", "Reader", "TaskRecord"]

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from qslurm.c2.store.records import ExecutionRecord, TaskRecord, UsageRecord
+from qslurm.c2.store.task_records import ExecutionRecord, TaskRecord, UsageRecord
 from qslurm.errors import QslurmError
 from qslurm.system.sqlite_damage import damaged, is_damage
 

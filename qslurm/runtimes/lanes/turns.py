@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qslurm.c2.scheduling.fair_share import MINIMUM_S
-from qslurm.c2.scheduling.policy import POLICIES, Rank, Waiting
+from qslurm.c2.scheduling.policy import POLICIES, QueuedExecution, Rank
 from qslurm.protocol.messages import Lease
 
 
@@ -22,7 +22,7 @@ class Turns:
     def ask(self, member: int, now: float) -> None:
         """A seat that waits for nothing yet asks for an execution."""
         requester, self._requests = self._seats[member], self._requests + 1
-        waiting = Waiting(
+        waiting = QueuedExecution(
             requester.task,
             0,
             self._requests,

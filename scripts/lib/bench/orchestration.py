@@ -26,7 +26,7 @@ import zmq
 from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
 from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig
-from qslurm.c2.dispatcher.service import serve
+from qslurm.c2.dispatcher.dispatcher_service import serve
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.runtimes.classical.dispatcher_session import DispatcherSession

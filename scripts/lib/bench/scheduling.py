@@ -22,9 +22,9 @@ from tempfile import TemporaryDirectory
 from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
 from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig
-from qslurm.c2.dispatcher.service import serve
+from qslurm.c2.dispatcher.dispatcher_service import serve
 from qslurm.c2.scheduling.backend_queue import BackendQueue
-from qslurm.c2.scheduling.policy import POLICIES, Waiting
+from qslurm.c2.scheduling.policy import POLICIES, QueuedExecution
 from qslurm.c2.scheduling.queue_positions import reason
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
@@ -93,7 +93,7 @@ def _filled(policy: str, queued: int) -> tuple[BackendQueue, Callable[[float], N
     def ask(now: float) -> None:
         number = next(numbers)
         job = random.randrange(1 + queued // 8)
-        queue.add(Waiting(job, number, number, f"center{job % 50}", job, hybrid=True), now)
+        queue.add(QueuedExecution(job, number, number, f"center{job % 50}", job, hybrid=True), now)
 
     for _ in range(queued):
         ask(0.0)

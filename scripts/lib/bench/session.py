@@ -26,7 +26,7 @@ from bench.report import Report
 from qslurm.c1.sessions.connect import SessionServerAddress
 from qslurm.c1.sessions.session_client import SessionClient
 from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, SessionsConfig
-from qslurm.c2.dispatcher.service import serve
+from qslurm.c2.dispatcher.dispatcher_service import serve
 from qslurm.payload.envelope import Envelope
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted

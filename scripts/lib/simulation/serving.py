@@ -12,7 +12,7 @@ from typing import Literal
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.scheduling.backend_queue import BackendQueue
-from qslurm.c2.scheduling.policy import Waiting
+from qslurm.c2.scheduling.policy import QueuedExecution
 from simulation.day import Job, calibrations
 
 INFINITE = float("inf")
@@ -102,7 +102,7 @@ class _Day:
         self.under_way[job.center] += 1
         if self.under_way[job.center] == 1:
             self.present_since[job.center] = now
-        self.queue.add(Waiting(number, seq, next(self.numbers), job.center, number, hybrid), now)
+        self.queue.add(QueuedExecution(number, seq, next(self.numbers), job.center, number, hybrid), now)
 
     def start(self, now: float) -> None:
         while self.calibrations and self.calibrations[0][1] <= now:

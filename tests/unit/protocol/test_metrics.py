@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.store_writer import StoreWriter
-from qslurm.c2.dispatcher.tasks.task import Circuit, Task
+from qslurm.c2.dispatcher.tasks.task import CircuitRequest, Task
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store.store import Store
 from qslurm.protocol.messages import Admit, Executed, Result
@@ -34,7 +34,7 @@ def hybrid(registry: TaskRegistry, circuits: int = 1) -> Task:
     task = registry.begin(job)
     registry.start(task)
     for seq in range(circuits):
-        registry.queue(task, seq, Circuit("version 3.0", 10))
+        registry.queue(task, seq, CircuitRequest("version 3.0", 10))
     return task
 
 

@@ -9,7 +9,7 @@ import pytest
 from testbed.layout import CHECKOUT
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
-from qslurm.c2.dispatcher.service import check_runtime
+from qslurm.c2.dispatcher.dispatcher_service import check_runtime
 from qslurm.errors import ConfigError
 from qslurm.runtimes.plugin import BUILT_IN, find_plugin, plugin_names
 from qslurm.runtimes.quantum.process import make_runtime

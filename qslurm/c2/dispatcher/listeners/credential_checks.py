@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from qslurm.c2.dispatcher.raw_request import RawRequest
+from qslurm.c2.dispatcher.listeners.listeners import SignedRequest
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
 from qslurm.wire.credentials import Identity
@@ -17,8 +17,8 @@ Sender = int | QslurmError
 """The uid of whoever sent a message, or why nobody can say."""
 
 
-class Checks:
-    """Checks credentials, and hands on who sent what in the loop's own thread."""
+class CredentialChecks:
+    """CredentialChecks credentials, and hands on who sent what in the loop's own thread."""
 
     def __init__(self, identity: Identity, threads: WorkerThreads, kind: str = "verify") -> None:
         self._identity = identity
@@ -26,7 +26,7 @@ class Checks:
         self._kind = kind  # has threads of its own
         self._under_way: Counter[int | None] = Counter()
 
-    def ask(self, request: RawRequest, then: Callable[[Sender], None], owner: int | None = None) -> bool:
+    def ask(self, request: SignedRequest, then: Callable[[Sender], None], owner: int | None = None) -> bool:
         """Call `then` with the sender, now or soon; False if too many ask at once, and it will not be called.
 
         `owner` is the user at the other end of the connection, if that is known.
@@ -48,7 +48,7 @@ class Checks:
         self._threads.do(self._kind, lambda: self._verify(request), found)
         return True
 
-    def _verify(self, request: RawRequest) -> Sender:
+    def _verify(self, request: SignedRequest) -> Sender:
         try:
             return self._identity.verify(request.credential, request.body)
         except QslurmError as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
-from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.dispatcher_frames import BODY_LIMIT, decode_request, encode
 from qslurm.protocol.messages import Message, Pending, Refused
@@ -25,6 +25,15 @@ LIMITS = ServerLimits(body=BODY_LIMIT + SIGNED_SLACK)
 
 _BACKLOG = 512
 _BATCH = 64  # messages taken in before anything else gets its turn
+
+
+@dataclass(frozen=True)
+class SignedRequest:
+    """A request with its credential, both still to be checked, and the address of its reply."""
+
+    address: Address
+    body: bytes
+    credential: bytes
 
 
 class Listeners:
@@ -80,7 +89,7 @@ class Listeners:
         again = self._server.check(now)
         return again if self._sessions is None else min(again, self._sessions.look(now))
 
-    def socket_requests(self, ready: dict[Any, int]) -> Iterator[tuple[RawRequest, Message]]:
+    def socket_requests(self, ready: dict[Any, int]) -> Iterator[tuple[SignedRequest, Message]]:
         """What is asked at the socket; who asks for what there is not has been answered already."""
         if not ready.pop(self._server.fileno(), None) and not self._server.has_buffered:
             return
@@ -93,7 +102,7 @@ class Listeners:
             except InvalidInputError as error:
                 self.send(address, Refused(kind=error.kind, reason=error.message))
             else:
-                yield RawRequest(address, signed.body, signed.credential), message
+                yield SignedRequest(address, signed.body, signed.credential), message
 
     def session_messages(self, ready: dict[Any, int]) -> Iterator[tuple[Address, int, bytes]]:
         """What sessions' clients say: where an answer goes, their task, and a message."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qslurm.c2.dispatcher.pool.remote_runtimes import RemoteRuntimes
+from qslurm.c2.dispatcher.pool.remote_pool import RemoteRuntimePool
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
 from qslurm.runtimes.quantum.pool import RuntimePool
@@ -11,7 +11,7 @@ from qslurm.runtimes.quantum.pool import RuntimePool
 class AllRuntimes:
     """What is to be said of backends, wherever they are served."""
 
-    def __init__(self, pool: RuntimePool, remotes: RemoteRuntimes | None) -> None:
+    def __init__(self, pool: RuntimePool, remotes: RemoteRuntimePool | None) -> None:
         self._pool = pool
         self._remotes = remotes
 

@@ -16,7 +16,7 @@ from qslurm.reason_codes import ReasonCode
 
 
 @dataclass(frozen=True)
-class Start:
+class KnownStart:
     """What matters of another task: `started` if anything of it ran, `closed` if Slurm said it is over.
 
     Of a script it is known that it began if its TaskProlog has said so (messages.Begin).
@@ -42,7 +42,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class BackendFacts:
+class BackendAvailability:
     """What matters of a backend; `unavailable` is the reason why it can't take jobs, or empty."""
 
     name: str
@@ -51,12 +51,12 @@ class BackendFacts:
 
 
 @dataclass(frozen=True)
-class Known:
+class AlreadyAdmitted:
     """Exactly this start has been admitted already."""
 
 
 @dataclass(frozen=True)
-class Take:
+class Accept:
     """Admit it: withdraw the tasks in `instead_of`, and take the results of task `reuse` if there is one."""
 
     instead_of: tuple[int, ...] = ()
@@ -64,23 +64,23 @@ class Take:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Turn it away, for now (`retry`) or for good."""
+class Reject:
+    """Reject it away, for now (`retry`) or for good."""
 
     reason: str
     retry: bool
 
 
-Verdict = Known | Take | Turn
+Decision = AlreadyAdmitted | Accept | Reject
 
 
-def judge(
+def decide(
     job: Admit,
-    backend: BackendFacts | None,
-    same_id: Sequence[Start],
-    same_key: Sequence[Start],
+    backend: BackendAvailability | None,
+    same_id: Sequence[KnownStart],
+    same_key: Sequence[KnownStart],
     store_reason: str = "",
-) -> Verdict:
+) -> Decision:
     """Decide. `same_id` and `same_key` are the starts known with this job id, or with this key, newest first.
 
     `store_reason` says why nothing can be stored at the moment, or is empty.
@@ -90,28 +90,28 @@ def judge(
         if job.kind == "script" and known.ran:  # slurmctld was killed, and has forgotten that it started it
             return _has_run(known)
         refused = known.state is TaskState.FAILED and not known.started
-        return Turn(known.reason, retry=False) if refused else Known()
+        return Reject(known.reason, retry=False) if refused else AlreadyAdmitted()
     if backend is None:
-        return Turn(f"Unknown backend {job.backend!r}.", retry=False)
+        return Reject(f"Unknown backend {job.backend!r}.", retry=False)
     if store_reason:
-        return Turn(f"Cannot store results at the moment: {store_reason}.", retry=True)
+        return Reject(f"Cannot store results at the moment: {store_reason}.", retry=True)
     complaint = _complaint(job, backend)
     if complaint:
-        return Turn(complaint, retry=False)
+        return Reject(complaint, retry=False)
     if any(
         is_open(start.state) and _is_same_job(job, start) and start.restart > job.restart for start in same_id
     ):
-        return Turn("A later start of this job is running.", retry=True)
+        return Reject("A later start of this job is running.", retry=True)
     return _among_starts(job, backend, same_id, same_key)
 
 
 def _among_starts(
-    job: Admit, backend: BackendFacts, same_id: Sequence[Start], same_key: Sequence[Start]
-) -> Verdict:
+    job: Admit, backend: BackendAvailability, same_id: Sequence[KnownStart], same_key: Sequence[KnownStart]
+) -> Decision:
     instead_of = tuple(start.task for start in same_id if is_open(start.state))
     finished = next((s for s in same_key if s.state is TaskState.FINISHED and s.kind == job.kind), None)
     if finished is not None and job.kind != "script":
-        return Take(instead_of, reuse=finished.task)
+        return Accept(instead_of, reuse=finished.task)
     over = [s for s in same_key if s.ran and not is_open(s.state)]
     ran = next((s for s in over if s.job_id != job.job_id or s.reason_code is ReasonCode.END_UNKNOWN), None)
     if ran is not None and job.kind != "circuit":
@@ -119,28 +119,28 @@ def _among_starts(
     rival = next((start for start in same_key if is_open(start.state) and start.job_id != job.job_id), None)
     if rival is not None:
         # Not for good: when that job has ended, this one takes over its results, or runs if there are none.
-        return Turn(f"The same submission is already running as job {rival.job_id}.", retry=True)
+        return Reject(f"The same submission is already running as job {rival.job_id}.", retry=True)
     if backend.unavailable:
-        return Turn(backend.unavailable, retry=True)
-    return Take(instead_of)
+        return Reject(backend.unavailable, retry=True)
+    return Accept(instead_of)
 
 
-def _has_run(start: Start) -> Turn:
-    return Turn(f"The same submission has already run as job {start.job_id}.", retry=False)
+def _has_run(start: KnownStart) -> Reject:
+    return Reject(f"The same submission has already run as job {start.job_id}.", retry=False)
 
 
-def _is_same_job(job: Admit, start: Start) -> bool:
+def _is_same_job(job: Admit, start: KnownStart) -> bool:
     return (start.center, start.key, start.uid, start.kind) == (job.center, job.key, job.uid, job.kind)
 
 
-def _is_same_start(job: Admit, start: Start) -> bool:
+def _is_same_start(job: Admit, start: KnownStart) -> bool:
     # A job that Slurm has closed, and that comes again, is another job with a reused id; with the same key it is the
     # same submission, sent again because slurmctld had forgotten it before it ran.
     gone = start.state is TaskState.WITHDRAWN or (start.closed and not (job.key and start.ran))
     return start.restart == job.restart and _is_same_job(job, start) and not gone
 
 
-def _complaint(job: Admit, backend: BackendFacts) -> str:
+def _complaint(job: Admit, backend: BackendAvailability) -> str:
     envelope = job.envelope
     if job.kind == "script":
         return ""

@@ -26,26 +26,26 @@ ID_GIVEN_AGAIN = "C2's Slurm was killed, forgot the job and reused its id for an
 
 def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted | NotAdmitted | None:
     """Answer the prolog plugin; None: the job's data must be read first (`complaint`: what reading found)."""
-    verdict = admission.judge(
+    decision = admission.decide(
         job,
         _facts(registry, job.backend),
         [_start(task) for task in registry.tasks_of_job(job.job_id)],
         [_start(task) for task in registry.tasks_of_key(job.center, job.key)],
         registry.trouble,
     )
-    if isinstance(verdict, admission.Known):
+    if isinstance(decision, admission.AlreadyAdmitted):
         _note_known(registry, job)
         return Admitted()
-    if isinstance(verdict, admission.Take) and verdict.reuse is None and job.envelope is not None:
+    if isinstance(decision, admission.Accept) and decision.reuse is None and job.envelope is not None:
         if complaint is None:
             return None
         if complaint:
-            verdict = admission.Turn(complaint, retry=False)
-    if isinstance(verdict, admission.Turn):
-        if not verdict.retry and not registry.trouble:
-            _note_refusal(registry, job, verdict.reason)
-        return NotAdmitted(reason=verdict.reason, retry=verdict.retry)
-    _take(registry, job, verdict)
+            decision = admission.Reject(complaint, retry=False)
+    if isinstance(decision, admission.Reject):
+        if not decision.retry and not registry.trouble:
+            _note_refusal(registry, job, decision.reason)
+        return NotAdmitted(reason=decision.reason, retry=decision.retry)
+    _take(registry, job, decision)
     return Admitted()
 
 
@@ -95,16 +95,16 @@ def _is_over(task: Task) -> bool:
     return task.is_closed and task.job.key != "" and task.state is not TaskState.WITHDRAWN
 
 
-def _take(registry: TaskRegistry, job: Admit, verdict: admission.Take) -> None:
-    for task_id in verdict.instead_of:
+def _take(registry: TaskRegistry, job: Admit, decision: admission.Accept) -> None:
+    for task_id in decision.instead_of:
         before = registry.tasks[task_id]
         if (before.job.center, before.job.key) == (job.center, job.key):
             registry.end(before, TaskState.WITHDRAWN, f"Replaced by a new start of job {job.job_id}.")
         else:
             registry.end(before, TaskState.FAILED, ID_GIVEN_AGAIN)
     task = registry.begin(job)
-    if verdict.reuse is not None:
-        _reuse(registry, task, verdict.reuse)
+    if decision.reuse is not None:
+        _reuse(registry, task, decision.reuse)
     elif job.kind == "circuit":
         registry.queue_circuit_job(task)
 
@@ -123,11 +123,11 @@ def _reuse(registry: TaskRegistry, task: Task, source_id: int) -> None:
     )
 
 
-def _facts(registry: TaskRegistry, name: str) -> admission.BackendFacts | None:
+def _facts(registry: TaskRegistry, name: str) -> admission.BackendAvailability | None:
     backend = registry.backends.get(name)
     if backend is None:
         return None
-    return admission.BackendFacts(name, backend.max_shots, registry.unavailable.get(name, ""))
+    return admission.BackendAvailability(name, backend.max_shots, registry.unavailable.get(name, ""))
 
 
 def _note_refusal(registry: TaskRegistry, job: Admit, reason: str) -> None:
@@ -150,9 +150,9 @@ def _note_known(registry: TaskRegistry, job: Admit) -> None:
         registry.changes.append(statements.change_task(task.id, slurm_state="", exit_code=None))
 
 
-def _start(task: Task) -> admission.Start:
+def _start(task: Task) -> admission.KnownStart:
     job = task.job
-    return admission.Start(
+    return admission.KnownStart(
         task=task.id,
         job_id=job.job_id,
         restart=job.restart,

@@ -9,7 +9,7 @@ import secrets
 import msgspec
 
 from qslurm.c2.dispatcher.tasks import quota
-from qslurm.c2.dispatcher.tasks.task import Circuit, Task, attached, ended, outcome_from_row
+from qslurm.c2.dispatcher.tasks.task import CircuitRequest, Task, attached, ended, outcome_from_row
 from qslurm.c2.dispatcher.tasks.task_ending import SlurmEnd, end_of
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.scheduling.queue_positions import reason
@@ -174,7 +174,7 @@ def execute(registry: TaskRegistry, message: Execute) -> Message | None:
     if not is_open(task.state) or not task.couples:
         return ended(task)
     backend = registry.backends[task.job.backend]
-    circuit = Circuit(message.circuit, message.shots, message.raw_data, message.seed)
+    circuit = CircuitRequest(message.circuit, message.shots, message.raw_data, message.seed)
     known = task.executions.get(message.seq)
     if known is not None:
         return _other_circuit(message.seq) if known.circuit_sha256 != circuit.digest() else None

@@ -17,7 +17,7 @@ from qslurm.runtimes.interface import BackendType
 
 
 @dataclass(frozen=True)
-class Circuit:
+class CircuitRequest:
     """What to execute, and how; `file` is its name in messages about it."""
 
     text: str
@@ -41,7 +41,7 @@ class Execution:
     task: int
     seq: int
     number: int
-    circuit: Circuit
+    circuit: CircuitRequest
     circuit_sha256: str
     state: ExecutionState = ExecutionState.QUEUED
     losses: int = 0

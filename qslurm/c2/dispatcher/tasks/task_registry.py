@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
-from qslurm.c2.dispatcher.tasks.task import Circuit, Execution, Task, ended, task_from_row
+from qslurm.c2.dispatcher.tasks.task import CircuitRequest, Execution, Task, ended, task_from_row
 from qslurm.c2.dispatcher.tasks.unsaved_changes import Changes
 from qslurm.c2.scheduling.backend_queue import BackendQueue
-from qslurm.c2.scheduling.policy import Waiting
+from qslurm.c2.scheduling.policy import QueuedExecution
 from qslurm.c2.scheduling.reservations import Reservation
 from qslurm.c2.store import statements
 from qslurm.c2.store.store import Row, Store
@@ -165,10 +165,10 @@ class TaskRegistry:
             self.end(task, TaskState.FAILED, "The job carries no circuit.")
             return
         shots = envelope.shots or self.backends[task.job.backend].default_shots
-        circuit = Circuit(envelope.source, shots, envelope.raw_data, envelope.seed, envelope.file)
+        circuit = CircuitRequest(envelope.source, shots, envelope.raw_data, envelope.seed, envelope.file)
         self.queue(task, 0, circuit)
 
-    def queue(self, task: Task, seq: int, circuit: Circuit) -> None:
+    def queue(self, task: Task, seq: int, circuit: CircuitRequest) -> None:
         """Queue a circuit for the task's backend."""
         now = self.timer()
         execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest(), asked=now)
@@ -177,7 +177,7 @@ class TaskRegistry:
             execution.losses = 1
         task.executions[seq] = execution
         job = task.job
-        waiting = Waiting(task.id, seq, execution.number, job.center, job.job_id, hybrid=task.couples)
+        waiting = QueuedExecution(task.id, seq, execution.number, job.center, job.job_id, hybrid=task.couples)
         self.queues[job.backend].add(waiting, now)
         self.changes.execution_queued(execution, self.clock())
 

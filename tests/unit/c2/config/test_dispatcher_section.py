@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, SessionsConfig
-from qslurm.c2.dispatcher.service import check_config, check_sessions, serve
+from qslurm.c2.dispatcher.dispatcher_service import check_config, check_sessions, serve
 from qslurm.errors import ConfigError, QslurmError
 
 QX = BackendConfig(name="qx")

@@ -16,7 +16,7 @@ import zmq
 from testbed.layout import CHECKOUT
 
 from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
-from qslurm.c2.dispatcher.server import Limits, Server
+from qslurm.c2.dispatcher.main_loop import Dispatcher, DispatcherLimits
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store import Reader, TaskRecord
 from qslurm.errors import UnreachableError
@@ -38,7 +38,7 @@ from pathlib import Path
 import msgspec
 from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.wire.credentials import SameUser
-from qslurm.c2.dispatcher.service import serve
+from qslurm.c2.dispatcher.dispatcher_service import serve
 from qslurm.errors import QslurmError
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 backends = msgspec.json.decode(sys.argv[3], type=list[BackendConfig])
@@ -227,13 +227,15 @@ def in_a_thread(home: Path, registry: TaskRegistry, *, trusted: frozenset[int]) 
     """A dispatcher in this process, whose task registry the test has: its client. The store is closed at the end."""
     identity = SameUser()
     with zmq.Context() as context, closing(registry.store):
-        server = Server(registry, identity, Limits(trusted, 60.0), context=context, folder=home, read=None)
-        server.listen(f"{home}/s")
-        thread = threading.Thread(target=server.run)
+        dispatcher = Dispatcher(
+            registry, identity, DispatcherLimits(trusted, 60.0), context=context, folder=home, read=None
+        )
+        dispatcher.listen(f"{home}/s")
+        thread = threading.Thread(target=dispatcher.run)
         thread.start()
         try:
             with DispatcherClient(f"{home}/s", identity=identity, timeout_s=30.0) as client:
                 yield client
         finally:
-            server.stop()
+            dispatcher.stop()
             thread.join()

@@ -17,7 +17,7 @@ from qslurm.c2.dispatcher.backend_status import Backends
 from qslurm.c2.dispatcher.reservation_requests import order
 from qslurm.c2.dispatcher.status_views import StatusViews, Viewer, viewer_of
 from qslurm.c2.dispatcher.tasks.lane_tasks import RegisteredTasks
-from qslurm.c2.dispatcher.tasks.task import Circuit, Task
+from qslurm.c2.dispatcher.tasks.task import CircuitRequest, Task
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.scheduling.policy import POLICIES
 from qslurm.c2.scheduling.queue_positions import first, position
@@ -55,7 +55,7 @@ class Scene:
         )  # fmt: skip
         self.registry.start(task)
         for seq in range(circuits):
-            self.registry.queue(task, seq, Circuit("version 3.0", 100))
+            self.registry.queue(task, seq, CircuitRequest("version 3.0", 100))
         return task
 
     def run_next(self) -> None:

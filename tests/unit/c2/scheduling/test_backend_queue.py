@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.scheduling.backend_queue import BackendQueue
 from qslurm.c2.scheduling.fair_share import MINIMUM_S, FairShares
-from qslurm.c2.scheduling.policy import POLICIES, Waiting, choose
+from qslurm.c2.scheduling.policy import POLICIES, QueuedExecution, choose
 from qslurm.c2.scheduling.queue_positions import position, reason
 from qslurm.c2.scheduling.reservations import Reservation
 
@@ -31,23 +31,23 @@ class Clerk:
         self.now = 0.0
         self.number = 0
 
-    def ask(self, job: int, center: str = "a", *, hybrid: bool = True) -> Waiting:
+    def ask(self, job: int, center: str = "a", *, hybrid: bool = True) -> QueuedExecution:
         self.number += 1
-        waiting = Waiting(job, self.number, self.number, center, job, hybrid)
+        waiting = QueuedExecution(job, self.number, self.number, center, job, hybrid)
         self.queue.add(waiting, self.now)
         return self.queue.line.numbered(self.number)
 
-    def take(self) -> Waiting | None:
+    def take(self) -> QueuedExecution | None:
         return self.queue.take(self.now, self.now)
 
-    def serve(self, seconds: float) -> Waiting | None:
+    def serve(self, seconds: float) -> QueuedExecution | None:
         taken = self.take()
         if taken is not None:
             self.now += seconds
             self.queue.finish(taken.task, taken.seq, seconds, self.now)
         return taken
 
-    def place(self, waiting: Waiting) -> int:
+    def place(self, waiting: QueuedExecution) -> int:
         return position(self.queue, waiting, self.now, self.now)
 
     def reserve(self, begins: float, ends: float, *, center: str = "", job_id: int = 0) -> None:
@@ -63,10 +63,10 @@ class Backend(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clerk = Clerk()
-        self.waiting: dict[int, Waiting] = {}
-        self.running: dict[int, Waiting] = {}
+        self.waiting: dict[int, QueuedExecution] = {}
+        self.running: dict[int, QueuedExecution] = {}
         self.over: set[int] = set()
-        self.expected: Waiting | None = None
+        self.expected: QueuedExecution | None = None
 
     @precondition(lambda self: not self.clerk.number)
     @rule(policy=POLICY_NAMES, weight=st.floats(0.1, 10.0), ageing_s=st.floats(0, 20))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.c2.scheduling.fair_share import MINIMUM_S
-from qslurm.c2.scheduling.policy import POLICIES, Waiting, choose
+from qslurm.c2.scheduling.policy import POLICIES, QueuedExecution, choose
 from qslurm.protocol.messages import Lease, LeasedTask
 from qslurm.runtimes.lanes.turns import Turns
 
@@ -42,7 +42,7 @@ def test_whose_turn_it_is_says_the_policy_that_holds_for_the_queue(policy, place
         if deed == "ask" and number not in waiting and number not in gone:
             now += amount
             member = members[number]
-            waiting[number] = Waiting(
+            waiting[number] = QueuedExecution(
                 member.task, 0, count, member.center, hybrid=True, arrived=now, coupling=member.coupling
             )
             turns.ask(number, now)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
-from qslurm.c2.store.records import TaskRecord
+from qslurm.c2.store.task_records import TaskRecord
 from qslurm.protocol.messages import Admitted, BackendStatus, Finish, NotAdmitted
 from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, RemoteConfig
-from qslurm.c2.dispatcher.service import check_config
+from qslurm.c2.dispatcher.dispatcher_service import check_config
 from qslurm.cli.app import qslurm
 from qslurm.errors import ConfigError, InvalidInputError
 from qslurm.protocol.curve.allowed_keys import AllowedKeys, KeyHolder

@@ -61,7 +61,7 @@ class _Origin:
     descriptor: int
 
 
-class RemoteRuntimes:
+class RemoteRuntimePool:
     """All runtimes on other hosts. Poll `sources`; every round call `hear`, `look`, `assign`, and once all changes are
     stored `confirm`. Times are monotonic seconds.
     """

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 from qslurm.c2.config.dispatcher_section import RemoteConfig, SessionsConfig
 from qslurm.c2.dispatcher.authenticated_requests import AuthenticatedRequests
 from qslurm.c2.dispatcher.backend_status import Backends
-from qslurm.c2.dispatcher.listeners.listeners import Listeners
+from qslurm.c2.dispatcher.listeners.listeners import Listeners, SignedRequest
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
-from qslurm.c2.dispatcher.pool.remote_runtimes import RemoteRuntimes
-from qslurm.c2.dispatcher.raw_request import RawRequest
+from qslurm.c2.dispatcher.pool.remote_pool import RemoteRuntimePool
 from qslurm.c2.dispatcher.reading_queue import ReadJob
 from qslurm.c2.dispatcher.replies import Replies
 from qslurm.c2.dispatcher.status_views import StatusViews
@@ -75,7 +74,7 @@ _PROGRESS_S = 5.0  # between two words to a session's client about a circuit tha
 
 
 @dataclass(frozen=True)
-class Limits:
+class DispatcherLimits:
     """Which uids may give orders, how long a circuit may take, and how often in a row a quantum runtime may fail to
     start before the dispatcher gives up (None: it never does, and the backend is offline meanwhile).
 
@@ -88,14 +87,14 @@ class Limits:
     only_own_job: bool = False
 
 
-class Server:
+class Dispatcher:
     """Serves until `stop` is called. `read` finds what speaks against a job's data (None: it is not read)."""
 
     def __init__(
         self,
         registry: TaskRegistry,
         identity: Identity,
-        limits: Limits,
+        limits: DispatcherLimits,
         *,
         context: zmq.Context[zmq.Socket[bytes]],
         folder: Path,
@@ -125,7 +124,7 @@ class Server:
             starter=starter,
         )
         self._remotes = (
-            RemoteRuntimes(context, registry, remote, limit_s=limit_s, numbers=numbers) if remote else None
+            RemoteRuntimePool(context, registry, remote, limit_s=limit_s, numbers=numbers) if remote else None
         )
         self._all_runtimes = AllRuntimes(self._pool, self._remotes)
         self._leases = Leases(RegisteredTasks(registry), self._pool, self._listeners.send_lane)
@@ -254,7 +253,7 @@ class Server:
 
     # --- what comes in -------------------------------------------------------------------------------
 
-    def _dispatch(self, request: RawRequest, message: Message) -> None:
+    def _dispatch(self, request: SignedRequest, message: Message) -> None:
         match message:
             case GetStatus():
                 self._authenticated_requests.show(request, message)
@@ -296,7 +295,7 @@ class Server:
         if self._remotes is not None:
             self._remotes.assign()
 
-    def _serve_remotes(self, remotes: RemoteRuntimes) -> None:
+    def _serve_remotes(self, remotes: RemoteRuntimePool) -> None:
         now = time.monotonic()
         remotes.hear(now)
         remotes.look(now)

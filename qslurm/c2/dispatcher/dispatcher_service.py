@@ -160,7 +160,7 @@ def _serve_alone(
 ) -> None:
     import zmq
 
-    from qslurm.c2.dispatcher.server import Limits, Server
+    from qslurm.c2.dispatcher.main_loop import Dispatcher, DispatcherLimits
     from qslurm.c2.dispatcher.tasks.lane_tasks import RegisteredTasks
     from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
     from qslurm.c2.store.store import Store
@@ -178,12 +178,14 @@ def _serve_alone(
     try:
         with zmq.Context() as context:
             # a private dispatcher's jobs are its user's own, and no Slurm's
-            limits = Limits(trusted, config.execution_limit_s, only_own_job=isinstance(identity, Munge))
+            limits = DispatcherLimits(
+                trusted, config.execution_limit_s, only_own_job=isinstance(identity, Munge)
+            )
             registry = TaskRegistry(backends, store)
             logbooks = f"{config.store}-"
             tasks = RegisteredTasks(registry)
             recover(logbooks, tasks.record, tasks.store_now)
-            server = Server(
+            dispatcher = Dispatcher(
                 registry,
                 identity,
                 limits,
@@ -195,15 +197,17 @@ def _serve_alone(
                 callers=extras.callers,
                 starter=extras.starter,
             )
-            with signals_stop(server.stop, server.bell):
-                server.listen(config.socket)
+            with signals_stop(dispatcher.stop, dispatcher.bell):
+                dispatcher.listen(config.socket)
                 Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
                 log.info("listening", socket=config.socket, open_jobs=len(registry.tasks))
                 if extras.remote is not None:
-                    log.info("listening for quantum runtimes on other hosts", address=server.bind_remote())
+                    log.info(
+                        "listening for quantum runtimes on other hosts", address=dispatcher.bind_remote()
+                    )
                 if extras.callers is not None:
-                    log.info("listening for session clients", address=server.sessions_address)
-                server.run()
+                    log.info("listening for session clients", address=dispatcher.sessions_address)
+                dispatcher.run()
     finally:
         store.close()
         Path(config.socket).unlink(missing_ok=True)
