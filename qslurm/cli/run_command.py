@@ -42,10 +42,10 @@ def run(
 
     execute = partial(_document, file, shots, seed, variables_of(variables))
     if file.suffix == ".py":
-        from qslurm.runtimes.hybrid.isolated import apart
+        from qslurm.runtimes.hybrid.isolated import run_isolated
 
         # What the user's own code prints must not mix with the one document that --json promises.
-        document = apart(execute, without_surrogates(file.name), print_beside=as_json)
+        document = run_isolated(execute, without_surrogates(file.name), print_to_stderr=as_json)
     else:
         document = execute()
     if as_json:

@@ -96,11 +96,13 @@ def session(
     if job.file is None:
         with _signals_interrupt(), _opened(center.open(platform), session_options) as opened:
             return _run_command(opened, words)
-    from qslurm.runtimes.hybrid.isolated import apart
+    from qslurm.runtimes.hybrid.isolated import run_isolated
 
     # The child process has the session's connection; if it is killed, the idle limit ends the session.
     file = without_surrogates(job.file.name)
-    document = apart(partial(_run_file, center, platform, session_options), file, print_beside=as_json)
+    document = run_isolated(
+        partial(_run_file, center, platform, session_options), file, print_to_stderr=as_json
+    )
     if as_json:
         print_json(document)
     else:

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 JOB = 1
 
 ANSWER_S = 60.0
-"""Seconds without an answer before it is given up; normally it answers within a second."""
+"""Seconds without an answer before the dispatcher is killed; normally it answers within a second."""
 
 _BACKEND = "qx"
-_NEEDED = ("zmq", "qxelarator")  # those of the extra `run` that are not imported here
+_REQUIRED = ("zmq", "qxelarator")  # packages of the extra `run` that are not imported here
 _STARTS = 3
-_END_S = 10.0  # from its being told to end, or having closed its connection, until it has ended
-_SAID = 3  # the exit status of one whose last line is a sentence for the user
-_WORDS = 4096
+_END_S = 10.0  # how long it may take to end
+_SENTENCE_STATUS = 3  # exit status if its last line is a message for the user
+_TAIL_BYTES = 4096
 
 
 class LocalSetup(msgspec.Struct, frozen=True):
@@ -41,19 +41,19 @@ class LocalSetup(msgspec.Struct, frozen=True):
 
 
 class LocalDispatcher:
-    """The dispatcher process, which admits this job and ends with this thread.
+    """The dispatcher process, which admits one job and ends with this thread.
 
-    It takes requests over `connection`. ModuleNotFoundError if it could not begin, QslurmError if no process can be
-    started.
+    It takes requests over `connection`. Raises ModuleNotFoundError if a required package is missing,
+    QslurmError if the process cannot be started.
     """
 
     def __init__(self, connection: socket.socket, envelope: Envelope) -> None:
-        for name in _NEEDED:
+        for name in _REQUIRED:
             if importlib.util.find_spec(name) is None:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         setup = LocalSetup(os.getpid(), connection.fileno(), envelope)
-        self._why: QslurmError | None = None
-        self._words, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._failure: QslurmError | None = None
+        self._stderr, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self._process = subprocess.Popen(
                 command("qslurm.local.local_dispatcher"),
@@ -72,12 +72,12 @@ class LocalDispatcher:
         ):  # it has ended: whoever asks it hears why
             pipe.write(msgspec.json.encode(setup))
 
-    def why_silent(self) -> QslurmError:
+    def failure(self) -> QslurmError:
         """Why it does not answer; terminates it first."""
-        self._why = self._why or self._find_why()
-        return self._why
+        self._failure = self._failure or self._find_failure()
+        return self._failure
 
-    def _find_why(self) -> QslurmError:
+    def _find_failure(self) -> QslurmError:
         try:
             status = self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
@@ -86,7 +86,7 @@ class LocalDispatcher:
             self._process.kill()
             self._process.wait()
         last_line = self._last_line()
-        if status == _SAID:
+        if status == _SENTENCE_STATUS:
             return QslurmError(last_line, hint=low_limits())
         if last_line:
             return QslurmError(f"The local dispatcher failed: {last_line.rstrip('.')}.", hint=low_limits())
@@ -101,13 +101,13 @@ class LocalDispatcher:
         except subprocess.TimeoutExpired:
             self._process.kill()  # what it has started ends with it
             self._process.wait()
-        os.close(self._words)
+        os.close(self._stderr)
 
     def _last_line(self) -> str:
         tail = b""
         with suppress(BlockingIOError):
-            while data := os.read(self._words, _WORDS):
-                tail = (tail + data)[-_WORDS:]
+            while data := os.read(self._stderr, _TAIL_BYTES):
+                tail = (tail + data)[-_TAIL_BYTES:]
         return tail.decode(errors="replace").strip().rsplit("\n", 1)[-1]
 
 
@@ -121,16 +121,16 @@ def main() -> None:
     try:
         setup = msgspec.json.decode(data, type=LocalSetup)
     except msgspec.DecodeError:
-        leave(1)  # whoever started it has ended before it had said everything
+        leave(1)  # its parent ended before it wrote everything
     try:
         _serve(setup)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, not a traceback
-        print(f"\n{_sentence(error)}", file=sys.stderr)
-        leave(_SAID)
+        print(f"\n{_message_of(error)}", file=sys.stderr)
+        leave(_SENTENCE_STATUS)
     leave(0)
 
 
-def _sentence(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     if isinstance(error, QslurmError):
         return str(error)
     why = (
@@ -158,9 +158,7 @@ def _serve(setup: LocalSetup) -> None:
 
     end_with(setup.parent)
     registry = TaskRegistry([BackendConfig(name=_BACKEND)], Store())
-    hook_requests.admit(
-        registry, _job(setup.envelope), ""
-    )  # who attaches to it reads why, if that was refused
+    hook_requests.admit(registry, _job(setup.envelope), "")  # a refusal is reported to the step that attaches
     dispatcher = Dispatcher(
         registry,
         SameUser(),

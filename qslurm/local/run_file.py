@@ -1,8 +1,8 @@
 """`qslurm run`: executes one file on this machine, without Slurm and root.
 
-The dispatcher is a process of its own that ends with this one; a hybrid file runs in the main thread, and what
-it imports is read from the disk while the dispatcher and QX get ready. Nothing is written to disk, and nobody else can
-reach any of it.
+The dispatcher is a process of its own that ends with this one; a hybrid file runs in the main thread, and its
+imports are read from the disk while the dispatcher and QX start. Nothing is written to disk, and no other user
+can reach any of it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _LARGEST_FILE = 4 * 1024 * 1024  # bytes, as on C2
 class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a file: `counts` and `shots` of a circuit, or `final_result` of a hybrid file.
 
-    `executions` counts the circuits that were executed, `shots` is their sum. `remarks` say what is to be known of the
-    final result.
+    `executions` is the number of circuits executed, `shots` their total. `remarks` are remarks on the final
+    result.
     """
 
     kind: str
@@ -53,8 +53,8 @@ def run_file(
     """Run a circuit (any file but `.py`) or a hybrid file (`.py`) on the QX emulator.
 
     `shots` are a circuit's (default 1024), `seed` makes the emulator repeat itself, `parameters` are values for
-    `{{ name }}` in a circuit and for `qi.parameters`. What can't be run is an
-    InvalidInputError or CircuitError with line and column; a file that fails is a JobFailedError.
+    `{{ name }}` in a circuit and for `qi.parameters`. Raises InvalidInputError or CircuitError with line and
+    column for a file that cannot be run, JobFailedError for one that fails.
     """
     path = Path(path)
     source, file = _text(path), without_surrogates(path.name)
@@ -100,7 +100,7 @@ def run_file(
 class _Job:
     """The job of a local dispatcher, and the transport of its `qi`.
 
-    Its session is opened when it first asks for something: until then the dispatcher and QX get ready by themselves.
+    Its session is opened with its first request; until then the dispatcher and QX get ready.
     """
 
     def __init__(self, envelope: Envelope) -> None:
@@ -152,7 +152,7 @@ class _Job:
         try:
             yield
         except UnreachableError as error:
-            raise self._dispatcher.why_silent() from error
+            raise self._dispatcher.failure() from error
 
     @property
     def executions(self) -> int:

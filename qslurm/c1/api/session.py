@@ -197,6 +197,6 @@ def reason_of(error: BaseException) -> str:
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "The program was interrupted."
-    from qslurm.runtimes.hybrid.exception_text import with_causes
+    from qslurm.runtimes.hybrid.exception_text import describe_with_causes
 
-    return with_causes(error)
+    return describe_with_causes(error)

@@ -17,7 +17,7 @@ from qslurm.c2.scheduling.policy import POLICIES
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError
 from qslurm.protocol.messages.remote_runtimes import MISSED_HEARTBEATS
 from qslurm.runtimes.quantum.pool_process import ENDPOINT_LENGTH
-from qslurm.runtimes.quantum.process_starter import UNLISTED, Starter, begin
+from qslurm.runtimes.quantum.process_starter import ENDPOINT_FOLDER, Starter, fork_starter
 from qslurm.system.event_log import EventLog, configure
 from qslurm.system.signals import signals_stop
 from qslurm.wire.credentials import Identity, Munge
@@ -60,7 +60,7 @@ def serve(
     trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
     with ExitStack() as held:
         starter = (
-            begin(config.runtime_user) if config.runtime_user else None
+            fork_starter(config.runtime_user) if config.runtime_user else None
         )  # before there is anything to read
         if starter is not None:
             held.callback(starter.close)
@@ -165,15 +165,15 @@ def _serve_alone(
     from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
     from qslurm.c2.store.store import Store
     from qslurm.runtimes.lanes.recovery import recover
-    from qslurm.runtimes.quantum.circuit_reader import complaint
+    from qslurm.runtimes.quantum.circuit_reader import refusal_reason
 
     folder = Path(config.socket).parent
     for left in folder.glob("qslurm-runtime-*"):  # a dispatcher was killed while a runtime was joining
         shutil.rmtree(left)
     if extras.starter is not None:
-        shutil.rmtree(folder / UNLISTED, ignore_errors=True)
-        (folder / UNLISTED).mkdir()
-        (folder / UNLISTED).chmod(0o711)
+        shutil.rmtree(folder / ENDPOINT_FOLDER, ignore_errors=True)
+        (folder / ENDPOINT_FOLDER).mkdir()
+        (folder / ENDPOINT_FOLDER).chmod(0o711)
     store = Store(config.store)
     try:
         with zmq.Context() as context:
@@ -191,7 +191,7 @@ def _serve_alone(
                 limits,
                 context=context,
                 folder=folder,
-                read=complaint,
+                read=refusal_reason,
                 logbooks=logbooks,
                 remote=extras.remote,
                 callers=extras.callers,

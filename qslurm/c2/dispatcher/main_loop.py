@@ -157,7 +157,7 @@ class Dispatcher:
             read=read,
         )
         self._poller = zmq.Poller()
-        for source in (self._pool.router, self._pool.ear, self._threads.ear, *self._listeners.ears):
+        for source in (self._pool.router, self._pool.ended_fd, self._threads.ear, *self._listeners.ears):
             self._poller.register(source, zmq.POLLIN)
         for source in self._remotes.sources if self._remotes else ():
             self._poller.register(source, zmq.POLLIN)
@@ -220,7 +220,7 @@ class Dispatcher:
             self._step_requests.handle_session_message(address, task, body)
         if self._remotes is not None:
             self._serve_remotes(self._remotes)
-        for runtime in self._pool.ended() if ready.pop(self._pool.ear, None) else ():
+        for runtime in self._pool.ended() if ready.pop(self._pool.ended_fd, None) else ():
             self._runtime_died(runtime)
         now = time.monotonic()
         self._pool.kill_overdue(now)
@@ -302,7 +302,7 @@ class Dispatcher:
 
     def _receive_from_runtimes(self) -> None:
         now = time.monotonic()
-        for message in self._pool.hear():
+        for message in self._pool.receive():
             if isinstance(message, LeaseOver):
                 self._step_requests.resume(self._leases.lease_over(message))
                 continue
@@ -316,12 +316,12 @@ class Dispatcher:
                 raise QslurmError(f"Backend {backend} is offline: {why}.")
 
     def _runtime_died(self, runtime: Runtime) -> None:
-        why = self._pool.dead(runtime)
+        why = self._pool.end_reason(runtime)
         fail = bool(runtime.killed_because)
         self._registry.counters.add("runtimes_lost", runtime.backend)
         assignment.lost(self._registry, runtime.number, why, fail=fail)
         tasks = self._leases.runtime_ended(runtime, why, fail=fail)
-        self._pool.forget(runtime)
+        self._pool.remove(runtime)
         self._step_requests.resume(tasks)
 
     # --- what goes out -------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ class Dispatcher:
         if not self._store_writer.commit(now, at_once=self._stopping):
             self._answers.defer(registry.why_not_stored(), now)
             return
-        self._pool.stored()
+        self._pool.discard_logbooks()
         if in_trouble and not registry.trouble:
             self._threads.ring()  # what was kept from starting may start
         self._answers.send_held()

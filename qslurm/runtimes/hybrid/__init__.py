@@ -1,1 +1,1 @@
-"""Runs a researcher's hybrid file: on C2, in a session, or on a laptop."""
+"""Runs a hybrid file: on C2, in a session, or on a laptop."""

@@ -1,6 +1,6 @@
-"""Checks and runs a researcher's hybrid file, in this process.
+"""Checks and runs a hybrid file, in this process.
 
-Three conventions are known, told apart by what the file defines:
+Three conventions are supported, told apart by what the file defines:
 
 - `execute(qi)`, the usual one: it calls `qi.execute_circuit(circuit, number_of_shots)` as often as it likes;
 - `async def execute(qi)`, where that call is awaited;
@@ -25,13 +25,13 @@ from types import ModuleType
 from typing import Any
 
 from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
-from qslurm.runtimes.hybrid.exception_text import causes, with_causes
+from qslurm.runtimes.hybrid.exception_text import causes, describe_with_causes
 from qslurm.runtimes.hybrid.final_result import Remark, as_final_result
-from qslurm.runtimes.hybrid.quantum_inspire_imports import stand_ins
+from qslurm.runtimes.hybrid.quantum_inspire_imports import stub_modules
 from qslurm.runtimes.interface import CircuitTransport, ExecuteCircuitResult, QuantumInterface
 
 MODULE_NAME = "hybrid_job"
-"""What the user's file is called as a module. Not `__main__`: its debugging code must not run."""
+"""The name of the user's file as a module. Not `__main__`: its debugging code must not run."""
 MAX_TRACE = 10_000
 """Characters of an error text that are kept; an exception can carry any amount."""
 
@@ -42,7 +42,7 @@ _EXAMPLE = (
 
 
 def check_hybrid(text: str, file: str) -> None:
-    """Refuse, without running it, what can't be a hybrid algorithm: InvalidInputError with the line."""
+    """Check, without running it, that a file can be a hybrid algorithm; raises InvalidInputError with the line."""
     if not text.strip():
         raise InvalidInputError(f"{file}: the file is empty.", hint=_EXAMPLE)
     defined = _defined_names(_parse(text, file))
@@ -68,21 +68,21 @@ def run_hybrid(
     parameters: Mapping[str, str] | None = None,
     remark: Remark = lambda _: None,
 ) -> dict[str, Any]:
-    """Run the file and give its final result, a dict that JSON can carry.
+    """Run the file and return its final result, a dict in types that JSON knows.
 
-    Whatever the user's code raises is a JobFailedError that shows the user's own lines; errors of the
-    transport that the user's code lets through (a CircuitError, an unreachable dispatcher) keep their class.
-    KeyboardInterrupt passes. `shots` is for files with `initialize`, which need not say how many they want
-    (None: the backend's default). `parameters` are what its user gave values to, for `qi.parameters`.
-    `remark` is told what there is to say of the final result.
+    An exception of the user's code becomes a JobFailedError that shows the user's own lines; errors of the
+    transport that the code does not catch (a CircuitError, an unreachable dispatcher) keep their class.
+    KeyboardInterrupt passes. `shots` is for files with `initialize`, which need not give a number (None: the
+    backend's default). `parameters` are the values for `qi.parameters`. `remark` is called with remarks on the
+    final result.
     """
     check_hybrid(source, file)
     qi = QuantumInterface(transport, parameters)
-    with stand_ins(), _module(source, file) as module:
-        with _users_errors(file, str(module.__file__)):
-            with _without_collections():
+    with stub_modules(), _module(source, file) as module:
+        with _reported_errors(file, str(module.__file__)):
+            with _without_garbage_collection():
                 exec(compile(source, str(module.__file__), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 -- the job itself
-            _drive(module, qi, shots)
+            _run_execute(module, qi, shots)
             result = module.finalize(qi.results)
             if inspect.iscoroutine(result):
                 result = _awaited(result)
@@ -92,9 +92,9 @@ def run_hybrid(
 # --- the conventions ---------------------------------------------------------------------------------
 
 
-def _drive(module: ModuleType, qi: QuantumInterface, shots: int | None) -> None:
+def _run_execute(module: ModuleType, qi: QuantumInterface, shots: int | None) -> None:
     if hasattr(module, "initialize"):
-        _life_cycle(module, qi, shots)
+        _run_life_cycle(module, qi, shots)
         return
     pending = module.execute(qi)
     if inspect.iscoroutine(pending):
@@ -102,12 +102,12 @@ def _drive(module: ModuleType, qi: QuantumInterface, shots: int | None) -> None:
 
 
 def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    import asyncio  # only here: it takes 30 ms
+    import asyncio  # importing it takes 30 ms
 
     return asyncio.run(coroutine)
 
 
-def _life_cycle(module: ModuleType, qi: QuantumInterface, shots: int | None) -> None:
+def _run_life_cycle(module: ModuleType, qi: QuantumInterface, shots: int | None) -> None:
     circuit, shots = _next_circuit(module.initialize(), shots)
     while circuit is not None:
         done: ExecuteCircuitResult = qi.execute_circuit(circuit, shots)
@@ -116,7 +116,7 @@ def _life_cycle(module: ModuleType, qi: QuantumInterface, shots: int | None) -> 
 
 
 def _next_circuit(answer: Any, shots: int | None) -> tuple[str | None, int | None]:
-    """The circuit in an answer, and the shots for it: cQASM text, {"circuit", "shots_requested"}, or None."""
+    """The next circuit and its shots: cQASM text, {"circuit", "shots_requested"}, or None."""
     if isinstance(answer, dict):
         return answer.get("circuit"), answer.get("shots_requested", shots)
     return answer, shots
@@ -127,15 +127,15 @@ def _next_circuit(answer: Any, shots: int | None) -> tuple[str | None, int | Non
 
 @contextmanager
 def _module(source: str, file: str) -> Iterator[ModuleType]:
-    """A module of the user's own, findable by pickle and dataclasses, its lines known to tracebacks."""
-    with suppress(FileNotFoundError):  # the current folder is there no more
+    """A module for the user's code that pickle and dataclasses can find, and whose lines tracebacks show."""
+    with suppress(FileNotFoundError):  # the current folder was removed
         file = str(Path(file).absolute())
     path = file
     module = ModuleType(MODULE_NAME)
     module.__file__ = path
     before = sys.modules.get(MODULE_NAME)
     sys.modules[MODULE_NAME] = module
-    # An entry without a modification time is never checked against the disk, where this file need not exist.
+    # an entry without a modification time is never compared with the disk, where the file need not exist
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
     try:
         yield module
@@ -148,8 +148,8 @@ def _module(source: str, file: str) -> Iterator[ModuleType]:
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
-    """While a file imports, nothing is garbage: looking for it takes a tenth of the time that scipy takes."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Imports make no garbage, and collecting takes a tenth of the time that scipy takes to import."""
     if not gc.isenabled():
         yield
         return
@@ -157,13 +157,13 @@ def _without_collections() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()  # nor later: modules stay
+        gc.freeze()  # modules stay: never collect them
         gc.enable()
 
 
 @contextmanager
-def _users_errors(file: str, path: str) -> Iterator[None]:
-    """Turn what the user's code raises into a JobFailedError that shows the user's lines only: those of `path`."""
+def _reported_errors(file: str, path: str) -> Iterator[None]:
+    """Turn an exception of the user's code into a JobFailedError with the lines of `path` only."""
     try:
         yield
     except QslurmError as error:
@@ -178,10 +178,10 @@ def _users_errors(file: str, path: str) -> Iterator[None]:
             hint="Return from execute and finalize instead of calling sys.exit().",
         ) from error
     except BaseException as error:
-        what = with_causes(error)[:MAX_TRACE]
+        text = describe_with_causes(error)[:MAX_TRACE]
         where = _last_line(error, path)
         raise JobFailedError(
-            f"{file}{where}: {what}.", hint="\n" + _users_trace(error, file, path)
+            f"{file}{where}: {text}.", hint="\n" + _users_trace(error, file, path)
         ) from error
 
 
@@ -195,7 +195,7 @@ def _last_line(error: BaseException, path: str) -> str:
 
 
 def _users_trace(error: BaseException, file: str, path: str) -> str:
-    """The traceback, with those of its causes before it, without the frames of qslurm and of libraries."""
+    """The traceback, after those of its causes, without the frames of qslurm and of libraries."""
     traces = [_one_trace(each, path) for each in [*[*causes(error)][::-1], error]]
     text = "\n\n".join(filter(None, traces))
     return text.replace(f'"{path}"', f'"{file}"')[-MAX_TRACE:]
@@ -227,11 +227,11 @@ def _parse(text: str, file: str) -> ast.Module:
 
 
 def _defined_names(tree: ast.Module) -> dict[str, ast.stmt]:
-    """What the module's top level defines, imports and assigns, also inside `if` and `try`."""
+    """The names that the module's top level defines, imports and assigns, also inside `if` and `try`."""
     names: dict[str, ast.stmt] = {}
-    waiting: list[ast.stmt] = list(reversed(tree.body))
-    while waiting:
-        statement = waiting.pop()
+    pending: list[ast.stmt] = list(reversed(tree.body))
+    while pending:
+        statement = pending.pop()
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names[statement.name] = statement
         elif isinstance(statement, ast.Import | ast.ImportFrom):
@@ -242,17 +242,17 @@ def _defined_names(tree: ast.Module) -> dict[str, ast.stmt]:
                 if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
                     names[target.id] = statement
         elif isinstance(statement, ast.If | ast.Try | ast.With):
-            waiting += reversed(
+            pending += reversed(
                 [inner for inner in ast.iter_child_nodes(statement) if isinstance(inner, ast.stmt)]
             )
-    if "*" in names:  # `from module import *` may bring any name
+    if "*" in names:  # `from module import *` may define any name
         names.setdefault("execute", names["*"])
         names.setdefault("finalize", names["*"])
     return names
 
 
 def _takes(arguments: ast.arguments, count: int) -> bool:
-    """Whether a function can be called with so many positional arguments."""
+    """Whether a function can be called with this number of positional arguments."""
     positional = len(arguments.posonlyargs) + len(arguments.args)
     needed = positional - len(arguments.defaults)
     enough = arguments.vararg is not None or positional >= count

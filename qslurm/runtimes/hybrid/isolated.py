@@ -1,6 +1,8 @@
-"""Runs a user's own code in a child of this process, which may end anyhow: what it gave comes by a pipe, or why not.
+"""Runs a user's code in a child process, which may end in any way; its result, or its exception, comes back
+over a pipe.
 
-The pipe is there before the code runs; what that does to stdout, or to a module, changes nothing in this process.
+The pipe is opened before the code runs; whatever that does to stdout, or to a module, changes nothing in this
+process.
 """
 
 from __future__ import annotations
@@ -20,39 +22,39 @@ from qslurm.system.fast_exit import leave
 
 T = TypeVar("T")
 
-PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _HEADER = 8
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 
 
-def apart(work: Callable[[], T], what: str, *, print_beside: bool = False) -> T:
-    """What `work` gives, or raises, in a child process; it is best made of Python's own types, as it is pickled.
+def run_isolated(work: Callable[[], T], what: str, *, print_to_stderr: bool = False) -> T:
+    """The result of `work`, run in a child process, or the exception it raised; the result is pickled.
 
-    A child that ends by itself before that is a JobFailedError about `what`. Signals are passed on to the child, and
-    one that ends it ends this process, too. With `print_beside` what it prints goes to stderr.
+    A child that ends without a result is a JobFailedError about `what`. Signals are forwarded to the child, and
+    one that ends it ends this process, too. With `print_to_stderr` its output goes to stderr.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    theirs, ours = os.pipe()
+    read_end, write_end = os.pipe()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        os.close(theirs)
-        _work(work, ours, parent, print_beside=print_beside)
-    os.close(ours)
-    passed_on: list[int] = []
-    with _signals_passed_on(pid, passed_on):
-        body = _answer(theirs, pid)
+        os.close(read_end)
+        _run_child(work, write_end, parent, print_to_stderr=print_to_stderr)
+    os.close(write_end)
+    forwarded: list[int] = []
+    with _signals_forwarded(pid, forwarded):
+        body = _read_result(read_end, pid)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if body is not None:
-        given: tuple[T, BaseException | None] = pickle.loads(body)  # noqa: S301 - from our own child, of this user
-        if given[1] is not None:
-            raise given[1]
-        return given[0]
+        result: tuple[T, BaseException | None] = pickle.loads(body)  # noqa: S301 - from our own child, of this user
+        if result[1] is not None:
+            raise result[1]
+        return result[0]
     if -code == signal.SIGINT:
         raise KeyboardInterrupt
-    if -code in passed_on:
+    if -code in forwarded:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
@@ -60,23 +62,23 @@ def apart(work: Callable[[], T], what: str, *, print_beside: bool = False) -> T:
     raise JobFailedError(f"{what} {how} before it had a result.", hint=hint)
 
 
-def _work(work: Callable[[], Any], out: int, parent: int, *, print_beside: bool) -> NoReturn:
+def _run_child(work: Callable[[], Any], out: int, parent: int, *, print_to_stderr: bool) -> NoReturn:
     """In the child, which must not return."""
     dump, write = pickle.dumps, os.write
     answer: tuple[Any, BaseException | None]
     try:
         end_with(parent)
-        if print_beside:
+        if print_to_stderr:
             os.dup2(2, 1)
         answer = work(), None
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits for it
+    except BaseException as error:  # noqa: BLE001 - raised in the parent
         answer = None, error
     try:
         body = dump(answer)
-    except Exception as error:  # noqa: BLE001 - an exception may hold what can't be pickled
+    except Exception as error:  # noqa: BLE001 - an exception may not be picklable
         body = dump((None, QslurmError(f"{type(error).__name__}: {error}")))
     data = memoryview(len(body).to_bytes(_HEADER, "big") + body)
     with suppress(BrokenPipeError):
@@ -85,20 +87,20 @@ def _work(work: Callable[[], Any], out: int, parent: int, *, print_beside: bool)
     leave(0)
 
 
-def _answer(source: int, pid: int) -> bytes | None:
-    """What the child says before it ends, if it says all of it; its own children may keep the pipe open for longer."""
+def _read_result(source: int, pid: int) -> bytes | None:
+    """The child's result, if complete; its own children may keep the pipe open after its end."""
     process, data = os.pidfd_open(pid), bytearray()
-    waiting = select.poll()
+    poll = select.poll()
     for fd in (source, process):
-        waiting.register(fd, select.POLLIN)
+        poll.register(fd, select.POLLIN)
     os.set_blocking(source, False)
     try:
         while True:
-            has_ended = process in {fd for fd, _ in waiting.poll()}
+            has_ended = process in {fd for fd, _ in poll.poll()}
             with suppress(BlockingIOError):
-                while piece := os.read(source, _PIECE):
-                    data += piece
-                has_ended = True  # there will be no more
+                while chunk := os.read(source, _CHUNK):
+                    data += chunk
+                has_ended = True  # end of file
             size = _HEADER + int.from_bytes(data[:_HEADER], "big")
             if size > _HEADER and len(data) >= size:
                 return bytes(data[_HEADER:size])
@@ -110,18 +112,20 @@ def _answer(source: int, pid: int) -> bytes | None:
 
 
 @contextmanager
-def _signals_passed_on(pid: int, passed_on: list[int]) -> Iterator[None]:
-    """What a batch system or a user sends to this process is the child's; a terminal's Ctrl-C it has got itself."""
+def _signals_forwarded(pid: int, forwarded: list[int]) -> Iterator[None]:
+    """Forward the signals of a batch system or a user to the child; it receives a terminal's Ctrl-C itself."""
 
-    def pass_on(number: int, _: object) -> None:
+    def forward(number: int, _: object) -> None:
         if number == signal.SIGINT and _is_in_foreground():
             return
-        passed_on.append(number)
+        forwarded.append(number)
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 
-    wanted = [number for number in PASSED_ON if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
-    before = {number: signal.signal(number, pass_on) for number in wanted}
+    forwardable = [
+        number for number in FORWARDED_SIGNALS if signal.getsignal(number) != signal.SIG_IGN
+    ]  # e.g. nohup
+    before = {number: signal.signal(number, forward) for number in forwardable}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What the dispatcher tells a job's classical part, in the words of `qi`: the same for a step on C2 and a session."""
+"""Converts the dispatcher's messages to what `qi` returns; for a step on C2 and for a session."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SEEDS = 2**63
 
 
 def backend_type_of(facts: Attached) -> BackendType:
-    """The backend of a job, as it is described to the user's code."""
+    """The backend of a job, as described to the user's code."""
     if facts.backend_type is not None:
         return facts.backend_type
     return backend_type(
@@ -20,7 +20,7 @@ def backend_type_of(facts: Attached) -> BackendType:
 
 
 def outcome_of(executed: Executed) -> Outcome:
-    """What a circuit gave; the error it failed with is raised."""
+    """The outcome of a circuit; raises the error that it failed with."""
     if executed.error:
         raise error_from(executed.kind, executed.error)
     return Outcome(
@@ -33,5 +33,5 @@ def outcome_of(executed: Executed) -> Outcome:
 
 
 def seed_of(seed: int | None, seq: int) -> int | None:
-    """The seed of a job's circuit with this number: repeatable, but no two circuits have the same."""
+    """The seed of a job's circuit with this number: repeatable, and different for each circuit."""
     return None if seed is None else (seed + seq) % _SEEDS

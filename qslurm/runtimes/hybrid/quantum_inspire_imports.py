@@ -1,8 +1,8 @@
-"""What files for Quantum Inspire import of the platform's packages, where those are missing.
+"""Stub modules for the imports of files for Quantum Inspire, where the platform's packages are missing.
 
-`from qi2_shared.hybrid.quantum_interface import QuantumInterface` stands in most of them and says nothing
-but the type of `qi`. Older ones import from `quantuminspire.sdk` and `quantuminspire.util`, which the package
-`quantuminspire` had before version 4. An environment that has the real modules uses the real ones.
+Most files have `from qi2_shared.hybrid.quantum_interface import QuantumInterface`, only for the type of `qi`.
+Older ones import from `quantuminspire.sdk` and `quantuminspire.util`, which the package `quantuminspire` had
+before version 4. Installed modules take precedence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from qslurm.runtimes.interface import ExecuteCircuitResult, QuantumInterface
 
 
 class SdkCircuit:
-    """As `quantuminspire.sdk.models.circuit.Circuit`: `ir` builds a circuit with OpenSquirrel, `content` has it."""
+    """Like `quantuminspire.sdk.models.circuit.Circuit`: `ir` builds a circuit with OpenSquirrel, `content` is
+    its text.
+    """
 
     def __init__(
         self, platform_name: str, program_name: str, number_of_qubits: int, bit_registers: int | None = None
@@ -32,10 +34,10 @@ class SdkCircuit:
         self.content = ""
 
     def initialize(self) -> None:
-        """Nothing has to be done."""
+        """Do nothing."""
 
     def finalize(self) -> None:
-        """Write the circuit that has been built."""
+        """Write the circuit into `content`."""
         self.content = str(self.ir.to_circuit())
 
     def __enter__(self) -> SdkCircuit:
@@ -50,7 +52,7 @@ class SdkCircuit:
 
 
 class LocalBackend:
-    """As the class that old files import for debugging; none may be made here."""
+    """Like the class that old files import for debugging; it cannot be used."""
 
     def __init__(self) -> None:
         raise InvalidInputError(
@@ -72,7 +74,7 @@ _CONTENTS: dict[str, dict[str, object]] = {
 
 
 @contextmanager
-def stand_ins() -> Iterator[None]:
+def stub_modules() -> Iterator[None]:
     """Make the names importable while a hybrid file runs, unless the real modules are installed."""
     made: dict[str, ModuleType] = {}
     for name, contents in _CONTENTS.items():
@@ -88,11 +90,11 @@ def stand_ins() -> Iterator[None]:
             parent, _, child = name.rpartition(".")
             vars(sys.modules.get(parent, ModuleType(parent))).pop(
                 child, None
-            )  # a real package stays as it was
+            )  # leave a real package unchanged
 
 
 def _make(name: str, made: dict[str, ModuleType]) -> None:
-    """A module of this name and, if they are missing too, those that it is in."""
+    """A module with this name and, if missing too, its parents."""
     parent, _, child = name.rpartition(".")
     if parent:
         _make(parent, made)

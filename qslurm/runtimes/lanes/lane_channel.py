@@ -1,4 +1,6 @@
-"""What the dispatcher has of a quantum runtime for its lanes: its logbook, and the socket that hands lanes over."""
+"""The dispatcher's connection to a quantum runtime for lanes: its logbook, and the socket over which lanes are
+sent.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,14 @@ from qslurm.system.event_log import EventLog
 log = EventLog(__name__)
 
 IN_USE_S = 1.0
-"""A lane counts as in use for so long after an execution."""
+"""A lane counts as in use for this long after an execution."""
 
 
 class LaneChannel:
-    """Made before the process is started. `process_fds` are the descriptors that it needs, of its socket and logbook.
+    """Made before the process starts, which needs the descriptors `process_fds` (socket and logbook).
 
-    `logbooks` is the beginning of logbooks' paths; with None they need not outlive the dispatcher. OSError if
-    it can't be made.
+    `logbooks` is the prefix of logbook paths; with None they need not outlive the dispatcher. Raises OSError if
+    it cannot be made.
     """
 
     def __init__(self, number: int, logbooks: str | None) -> None:
@@ -36,22 +38,22 @@ class LaneChannel:
             self.logbook = Logbook(descriptor)
             made.pop_all()
         self.may_be_lent = logbooks is None or self._path is not None
-        """Whether what is executed by lane is safe from the end of the dispatcher, where it must be."""
-        self._wire = wire
+        """Whether executions by lane survive the end of the dispatcher, where they must."""
+        self._process_socket = wire
         self.process_fds = (wire.fileno(), descriptor)
 
-    def started(self) -> None:
-        """The process has its descriptors, or will never need them."""
-        self._wire.close()
+    def close_process_fds(self) -> None:
+        """Close the process's descriptors here, once it has them."""
+        self._process_socket.close()
         os.close(self.process_fds[1])
 
     def send_lanes(self, descriptors: list[int]) -> None:
-        """Give the process lanes; OSError if it takes none."""
+        """Send lanes to the process; OSError if it does not take them."""
         socket.send_fds(self._socket, [b"L"], descriptors)
 
     @property
     def in_use(self) -> bool:
-        """Whether something is executed by lane, or was a moment ago."""
+        """Whether something executes by lane, or did within IN_USE_S."""
         return self.logbook.idle_s() < IN_USE_S
 
     def close(self) -> None:
@@ -60,13 +62,13 @@ class LaneChannel:
         self.logbook.close()
 
     def discard(self) -> None:
-        """What the logbook says is stored: its file is not needed any more."""
+        """Remove the logbook's file: its executions are stored."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
 
 def _new_logbook(number: int, logbooks: str | None) -> tuple[Path | None, int]:
-    """A new process's logbook: its path, if it has one, and its descriptor."""
+    """A new logbook: its path, if it is a file, and its descriptor."""
     if logbooks is None:
         return None, memory_logbook()
     path = Path(f"{logbooks}{number}{SUFFIX}")

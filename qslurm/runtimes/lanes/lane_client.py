@@ -1,7 +1,7 @@
-"""A job step's end of a lane, which the dispatcher sends over the step's connection beside the answer to a circuit.
+"""A job step's end of a lane, which the dispatcher sends over the step's connection beside the reply to a circuit.
 
-Nothing depends on it. Without a lane, or with one that was closed, circuits go by the dispatcher; one that was put on a
-lane and not answered is asked for there again, by its number, and is not executed twice.
+It is optional. Without a lane, or with a closed one, circuits go by the dispatcher; a request by lane without
+an answer is repeated there, by its number, and is not executed twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _answers: msgspec.msgpack.Decoder[Executed] = msgspec.msgpack.Decoder(Executed)
 
 
 class LaneClient:
-    """The lane of one task, if it has one at the moment; `dispatcher` is its step's client."""
+    """The current lane of one task, if any; `dispatcher` is its step's client."""
 
     def __init__(self, dispatcher: DispatcherClient) -> None:
         self._dispatcher = dispatcher
@@ -34,13 +34,13 @@ class LaneClient:
         return self._lane is not None
 
     def close(self) -> None:
-        """Give the lane back."""
+        """Close the lane."""
         if self._lane is not None:
             self._lane.close()
             self._lane = None
 
     def execute(self, message: Execute) -> Executed | None:
-        """Execute by lane; None if it must go by the dispatcher, where nobody knows yet whether it was executed."""
+        """Execute by lane; None if the circuit must go by the dispatcher, which finds out whether it was executed."""
         if not fits_lane(message):
             return None
         data = _encoder.encode(message)
@@ -50,7 +50,7 @@ class LaneClient:
                 return None
             if lane.request(data):
                 return self._wait(lane, message.seq)
-            self.close()  # it was taken back; perhaps another has been handed out since
+            self.close()  # the lane was closed; another may have come since
 
     def _wait(self, lane: Lane, seq: int) -> Executed | None:
         while True:
@@ -72,7 +72,7 @@ class LaneClient:
         return executed
 
     def _received(self) -> Lane | None:
-        """The lane that has come with the dispatcher's last answers."""
+        """The lane that came with the dispatcher's last replies."""
         descriptors = self._dispatcher.take_descriptors()
         if len(descriptors) != LANE_DESCRIPTORS:
             for descriptor in descriptors:

@@ -1,4 +1,4 @@
-"""What the dispatcher's side of lanes has to know of tasks and of quantum runtimes, and what it says of itself."""
+"""The dispatcher's tasks, quantum runtimes and clients as lanes use them, and the status of lanes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qslurm.wire.connection import Connection
 
 
 class LaneTasks(Protocol):
-    """The dispatcher's tasks, by their ids; one that is not known may do nothing."""
+    """The dispatcher's tasks, by id; an unknown task may do nothing."""
 
     @property
     def backends(self) -> Mapping[str, BackendConfig]:
@@ -23,19 +23,19 @@ class LaneTasks(Protocol):
         ...
 
     def log_fields(self, task: int) -> dict[str, str | int]:
-        """What a line of the log says of a task; nothing of one that is not known."""
+        """The fields of a log line about a task; empty for an unknown one."""
         ...
 
     def may_use_lane(self, task: int) -> bool:
-        """Whether it is a hybrid job's, and has nothing in the queue."""
+        """Whether the task is a hybrid job's, with nothing in the queue."""
         ...
 
     def is_open(self, task: int) -> bool:
-        """Whether it is not over."""
+        """Whether the task has not ended."""
         ...
 
     def may_continue(self, task: int) -> bool:
-        """Whether it runs, with something left to use, and no reservation against it."""
+        """Whether the task runs, within its limits, with no reservation against it."""
         ...
 
     def has_waiting(self, backend: str) -> bool:
@@ -43,41 +43,41 @@ class LaneTasks(Protocol):
         ...
 
     def lease_member(self, task: int) -> LeasedTask:
-        """What its turns in a lease depend on."""
+        """The facts that decide about the task's turns in a lease."""
         ...
 
     def left_s(self, task: int) -> float:
-        """The QPU-seconds that it may still use."""
+        """The QPU-seconds that the task may still use."""
         ...
 
     def used_up(self, task: int) -> str:
-        """Why it ends when it has none left, as the beginning of a sentence."""
+        """Why the task ends when it has none left, as the beginning of a sentence."""
         ...
 
     @property
     def can_store(self) -> bool:
-        """Whether the store takes changes."""
+        """Whether the store accepts changes."""
         ...
 
     @property
     def all_stored(self) -> bool:
-        """Whether it has taken all of them."""
+        """Whether the store has all changes."""
         ...
 
     def count_lease(self, backend: str) -> None:
-        """A runtime of a backend has been lent."""
+        """Count a lease of one of the backend's runtimes."""
         ...
 
     def record(self, task: int, circuit_sha256: str, executed: Executed) -> bool:
-        """Take over an execution that did not go through the queue; False if it is known already."""
+        """Record an execution that bypassed the queue; False if it is recorded already."""
         ...
 
     def record_failure(self, task: int, busy: Busy, why: str) -> None:
-        """Take over that one has failed."""
+        """Record that an execution has failed."""
         ...
 
     def record_lost(self, task: int, seq: int) -> None:
-        """One has no outcome: if it is asked for again, it has been lost once."""
+        """Record that an execution has no outcome; requested again, it counts as lost once."""
         ...
 
 
@@ -91,17 +91,17 @@ class LaneRuntime(Protocol):
 
 
 class LaneRuntimes(Protocol):
-    """Those of this host."""
+    """The quantum runtimes of this host."""
 
     limit_s: float
 
     @property
-    def too_slow(self) -> str:
-        """What is said of a circuit that takes longer than `limit_s`."""
+    def time_limit_reason(self) -> str:
+        """The reason of a circuit that takes longer than `limit_s`."""
         ...
 
     def lend(self, number: int, lease: Lease, descriptors: list[int]) -> None:
-        """Give an idle process lanes to serve; LeaseOver follows, or its end."""
+        """Send an idle process lanes to serve; LeaseOver follows, or the process ends."""
         ...
 
     def kill(self, number: int, why: str) -> None:
@@ -115,9 +115,10 @@ SendLane = Callable[[Connection, tuple[int, ...]], bool]
 
 @dataclass(frozen=True)
 class LaneStatus:
-    """A task that shares a runtime now: since when, how long nobody has used it, and until when at the latest.
+    """A task that shares a runtime: since when, how long its runtime has been idle, and when its lease ends at
+    the latest.
 
-    Monotonic seconds; `until` is None while nobody else waits.
+    Monotonic seconds; `until` is None while no other task waits.
     """
 
     task: int

@@ -1,4 +1,4 @@
-"""What a quantum runtime does while jobs have it on lease: execute what comes over the lane, writing it down first."""
+"""A quantum runtime's work during a lease: executes requests from lanes, and records each in the logbook first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qslurm.runtimes.lanes.shared_memory import SIZE, Lane
 from qslurm.system.child_process import allow_memory
 
 LANE_SHOTS = 16384
-"""Shots of an execution by lane: its counts, all different, still fit a record."""
+"""Shots of an execution by lane: even if all its counts differ, they fit a record."""
 
 WATCH_S = 1.0
 
@@ -28,7 +28,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def fits_lane(message: Execute) -> bool:
-    """Whether an execution may go by lane; others go by the dispatcher, as those of jobs without a lease do."""
+    """Whether an execution may go by lane; others go by the dispatcher."""
     return message.shots <= LANE_SHOTS and not message.raw_data
 
 
@@ -38,16 +38,16 @@ def serve_lease(
     logbook: Logbook,
     perform: Perform,
     *,
-    goes_on: Callable[[], bool],
+    may_continue: Callable[[], bool],
     watch_s: float,
 ) -> bool:
-    """Serve the lanes that come by `wire` with a lease; see `serve_lanes`."""
+    """Serve the lanes that arrive at `wire` with a lease; see `serve_lanes`."""
     room = len(lease.members) * SIZE
     allow_memory(room)
     _, numbers, _, _ = socket.recv_fds(wire, 1, 2 * len(lease.members))
     lanes = LaneSet([Lane("runtime", *pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)], lease)
     try:
-        return serve_lanes(lanes, logbook, lease, perform, goes_on=goes_on, watch_s=watch_s)
+        return serve_lanes(lanes, logbook, lease, perform, may_continue=may_continue, watch_s=watch_s)
     finally:
         lanes.close()
         allow_memory(-room)
@@ -59,16 +59,17 @@ def serve_lanes(
     lease: Lease,
     perform: Perform,
     *,
-    goes_on: Callable[[], bool],
+    may_continue: Callable[[], bool],
     watch_s: float = WATCH_S,
 ) -> bool:
-    """Execute until the dispatcher wants the lease back, or `goes_on` says no: it is asked whenever there is nothing to
-    do for `watch_s`. A circuit that the target gives back ends the lease unanswered, and goes by the dispatcher.
+    """Execute until the dispatcher asks for the lease back, or `may_continue` returns False; it is called after
+    `watch_s` without a request. A circuit that the target gives back ends the lease unanswered, and goes by the
+    dispatcher.
 
-    The answer is whether the lanes may be served again: if not, they are shut.
+    Returns whether the lanes may be served again; otherwise they are closed.
     """
     kept = False
-    stop_word = 0  # of the dispatcher, as far as they have been heeded
+    stop_word = 0  # the last one handled
 
     def is_interrupted() -> bool:
         return logbook.stop_word != stop_word
@@ -88,7 +89,7 @@ def serve_lanes(
                 member, data = request
                 executed = _execute(data, logbook, lease, lease.members[member].task, perform)
                 lanes.answer(member, _encoder.encode(executed), executed.seconds)
-            elif not goes_on():
+            elif not may_continue():
                 return kept
     except TryLaterError as error:
         logbook.give_back(begun=error.begun)

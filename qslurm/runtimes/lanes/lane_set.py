@@ -1,4 +1,6 @@
-"""The lanes that a quantum runtime serves during one lease: it waits for any of them, and gives each its turn."""
+"""The lanes that a quantum runtime serves during one lease: waits for a request on any of them, and serves them
+in turn.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from qslurm.runtimes.lanes.turns import Turns
 
 
 class LaneSet:
-    """`lanes` are in the order of the lease's seats. Closes them when it is closed."""
+    """`lanes` are in the order of the lease's members; `close` closes them."""
 
     def __init__(self, lanes: Sequence[Lane], lease: Lease) -> None:
         self._all = lanes
@@ -25,16 +27,16 @@ class LaneSet:
                 self.remove(member)
 
     def __len__(self) -> int:
-        """How many seats have not left."""
+        """The number of members that remain."""
         return len(self._open)
 
     def close(self) -> None:
-        """Let go of the lanes, as they are."""
+        """Close the lanes."""
         for lane in self._all:
             lane.close()
 
     def members(self) -> list[int]:
-        """The seats that have not left."""
+        """The members that remain."""
         return list(self._open)
 
     def next(self, timeout_s: float, is_interrupted: Callable[[], bool]) -> tuple[int, bytes] | None:
@@ -50,12 +52,12 @@ class LaneSet:
         return None if member is None else (member, self._open[member].take())
 
     def answer(self, member: int, data: bytes, seconds: float) -> None:
-        """Answer what was asked last by a seat; it took so long."""
+        """Answer the last request of a member; it took `seconds`."""
         self._turns.charge(member, seconds)
         self._open[member].answer(data)
 
     def remove(self, member: int) -> None:
-        """A seat gets no turn any more, and its client is told so."""
+        """Serve a member no more, and mark its lane closed for its client."""
         lane = self._open.pop(member, None)
         if lane is not None:
             self._turns.remove(member)
@@ -63,7 +65,7 @@ class LaneSet:
             lane.mark_closed()
 
     def _note_requests(self) -> None:
-        """Note who has asked since the last time: those who ask at the same moment, in the order of seats."""
+        """Note new requests; simultaneous ones in the order of members."""
         turns = self._turns
         for member, lane in self._open.items():
             if lane.has_request and not turns.waits(member):
@@ -73,7 +75,7 @@ class LaneSet:
         lanes = list(self._open.values())
 
         def ready() -> bool:
-            for lane in lanes:  # in a loop: `any` with a generator takes twice as long
+            for lane in lanes:  # a loop: `any` with a generator takes twice as long
                 if lane.has_request:
                     return True
             return is_interrupted()

@@ -1,4 +1,4 @@
-"""One lease: who shares a runtime, and when others' turn has come. Decisions on plain data."""
+"""One lease: the tasks that share a runtime, and when it must end. Decisions on plain data."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from qslurm.runtimes.lanes.lane_protocols import LaneRuntime
 from qslurm.runtimes.lanes.shared_memory import OwnedLane
 
 SLICE_S = 0.05
-"""A lease lasts at least so long while it is used, though others wait: changing hands costs a circuit's time."""
+"""A lease in use lasts at least this long, though others wait: changing hands costs a circuit's time."""
 
 IDLE_S = 0.002
-"""A lease that nobody uses for so long ends at once when others wait."""
+"""A lease idle for this long ends at once when others wait."""
 
 
 @dataclass
 class LentRuntime:
-    """A runtime, and the lanes of those who share it, by task.
+    """A runtime and the lanes of the tasks that share it.
 
-    `members` are the tasks of the lease that it serves, in their order; none while it serves none.
+    `members` are the tasks of the lease that it serves now, in their order; empty while it serves none.
     """
 
     runtime: LaneRuntime
@@ -30,7 +30,7 @@ class LentRuntime:
 
 
 def is_due(age_s: float, idle_s: float, *, backend: BackendConfig, others_wait: bool) -> bool:
-    """Whether a lease must be taken back, because it is others' turn.
+    """Whether a lease must end because others wait.
 
     Where jobs have sessions, a lease lasts as long as a session does.
     """
@@ -44,6 +44,6 @@ def is_due(age_s: float, idle_s: float, *, backend: BackendConfig, others_wait: 
 def may_share(backend: BackendConfig) -> bool:
     """Whether several jobs may have lanes at the same time.
 
-    Several runtimes would divide them unevenly, and a job that has a session shares with nobody meanwhile.
+    Several runtimes would be divided unevenly, and a session is a promise not to share.
     """
     return backend.places == 1 and backend.session_idle_s == 0

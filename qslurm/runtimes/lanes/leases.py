@@ -1,8 +1,9 @@
-"""Leases: hybrid tasks have a quantum runtime for themselves, over lanes, until somebody else waits for it.
+"""Leases: hybrid tasks share a quantum runtime over lanes, without the queue, until another task waits for it.
 
-The dispatcher hands out lanes, lends the runtime to those who have one, reads along in the runtime's logbook, and takes
-it back between two circuits. What was executed stands in the logbook before the client hears of it, so nothing is lost
-with any of the three. While a runtime is lent, it gives turns to those who share it by the backend's own policy.
+The dispatcher sends lanes to job steps, lends the runtime to the tasks that have one, reads the runtime's
+logbook meanwhile, and takes the runtime back between two circuits. Each execution is in the logbook before the
+client gets its result, so the end of any of the three processes loses nothing. While a runtime is lent, it
+serves the tasks that share it in the order of the backend's policy.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from qslurm.runtimes.lanes.lane_protocols import LaneRuntime, LaneRuntimes, Lane
 from qslurm.runtimes.lanes.lane_service import fits_lane
 from qslurm.runtimes.lanes.lease import SLICE_S, LentRuntime, is_due, may_share
 from qslurm.runtimes.lanes.logbook import MAX_MEMBERS
-from qslurm.runtimes.lanes.shared_memory import OwnedLane, lanes_work_here
+from qslurm.runtimes.lanes.shared_memory import OwnedLane, lanes_supported
 from qslurm.system.event_log import EventLog
 from qslurm.wire.connection import Connection
 
 log = EventLog(__name__)
 
 QUEUE_ONLY_S = 0.1
-"""There are no lanes at a backend for so long after it has served somebody who could have none: then all queue."""
+"""A backend gives no lanes for this long after it has served a task that cannot have one: then all tasks queue."""
 
 STOP_LIMIT_S = 10.0
-"""A runtime that executes nothing gives its lease back at once; one that takes so long does not work any more."""
+"""An idle runtime returns its lease at once; one that takes this long is broken."""
 
-_CANDIDATE_LIMIT = 1000  # tasks, before those that are over are forgotten
-_READ_S = 0.1  # between two looks into a logbook that nothing else asks for
+_CANDIDATE_LIMIT = 1000  # tasks, before those that have ended are removed
+_READ_S = 0.1  # interval of reading a logbook
 _WATCH_S = 0.001  # the same while others wait for the lease to end
 
 
@@ -39,8 +40,8 @@ class Leases:
         self._tasks = tasks
         self._runtimes = runtimes
         self._send_lane = send_lane
-        self._possible = lanes_work_here()
-        self._lent: dict[int, LentRuntime] = {}  # by the number of their runtime
+        self._possible = lanes_supported()
+        self._lent: dict[int, LentRuntime] = {}  # by runtime number
         self._lane_candidates: dict[
             int, Connection
         ] = {}  # of tasks that could have executed by lane their last circuit
@@ -52,10 +53,10 @@ class Leases:
     # --- lanes ---------------------------------------------------------------------------------------
 
     def may_queue(self, message: Execute, client: Connection | None) -> bool:
-        """A task asks for a circuit by the queue, by which it shows whether a lane would be of use to it.
+        """Whether a task's circuit may be queued now; the request also shows whether a lane would help the task.
 
-        `client` is its step's connection, if that takes lanes. False while what it asks for may just be executing by
-        lane: `lease_over` or `runtime_ended` names the task when it can't be.
+        False while the same circuit may be executing by lane: `lease_over` or `runtime_ended` returns the task
+        when that is settled.
         """
         if any(message.task in lent.members for lent in self._lent.values()):
             self.stop(message.task)
@@ -73,9 +74,10 @@ class Leases:
         return True
 
     def note_served(self, task_id: int, runtime: LaneRuntime, now: float) -> None:
-        """A runtime has executed something from the queue: its task gets a lane, or else the others none for a while.
+        """A runtime has executed a circuit from the queue: give its task a lane, or give no lanes for a while.
 
-        Who queues and who has a lane compete by no policy; so either all who ask at this time have lanes, or none.
+        Tasks in the queue and tasks with lanes compete under no policy, so at any time either all of them have
+        lanes, or none.
         """
         backend = self._tasks.backends[runtime.backend]
         recent = self._recently_queued.setdefault(backend.name, {})
@@ -100,11 +102,11 @@ class Leases:
                 yield LaneStatus(task, lent.since, idle_s, until)
 
     def in_use(self, backend: str) -> bool:
-        """Whether a backend executes something by lane."""
+        """Whether a backend executes by lane."""
         return any(lent.members and lent.runtime.lanes.in_use for lent in self._lent_at(backend))
 
     def _until(self, lent: LentRuntime) -> float | None:
-        """When a lease ends at the latest, if nothing changes; None while nobody else waits."""
+        """When a lease ends at the latest; None while no other task waits."""
         if lent.stop_asked is not None:
             return lent.stop_asked
         backend = self._tasks.backends[lent.runtime.backend]
@@ -113,7 +115,7 @@ class Leases:
         return lent.since + (backend.session_max_s if backend.session_idle_s > 0 else SLICE_S)
 
     def _close_lane_of(self, task: int) -> None:
-        """Take a task's lane away, if it has one; no runtime serves it."""
+        """Close a task's lane, if it has one that no runtime serves."""
         for lent in self._lent.values():
             lane = lent.lanes.pop(task, None)
             if lane is not None:
@@ -122,10 +124,10 @@ class Leases:
     # --- leases --------------------------------------------------------------------------------------
 
     def lend(self, runtime: LaneRuntime, now: float) -> None:
-        """Lend an idle runtime, for which nothing in the queue may start, to those who have lanes to it."""
+        """Lend a runtime that has nothing to do in the queue to the tasks that have lanes to it."""
         lent = self._lent.get(runtime.number)
         if lent is None or not lent.lanes or not self._tasks.all_stored:
-            return  # what stands in the logbook may not be stored yet
+            return  # executions in the logbook may not be stored yet
         runtime.lanes.logbook.renew()
         backend = self._tasks.backends[runtime.backend]
         lease = Lease(
@@ -141,12 +143,12 @@ class Leases:
         lent.members, lent.since, lent.stop_asked = tuple(lent.lanes), now, None
 
     def read(self) -> None:
-        """Take over what stands in the logbooks."""
+        """Record the new executions in the logbooks."""
         for lent in self._lent.values():
             self._read_one(lent)
 
     def check(self, now: float) -> None:
-        """Take back what is due, and end what takes too long or works for a task that is over."""
+        """End leases that are due, and kill runtimes that take too long or work for an ended task."""
         for lent in self._lent.values():
             if lent.members:
                 self._withdraw_ended(lent)
@@ -163,19 +165,19 @@ class Leases:
                 self._close_ended_lanes(lent)
 
     def stop(self, task: int) -> None:
-        """Ask for the lease back in which a task has a seat; `lease_over` or `runtime_ended` follows."""
+        """Ask for the lease back that a task shares; `lease_over` or `runtime_ended` follows."""
         for lent in self._lent.values():
             if task in lent.members:
                 self._stop(lent)
 
     def lease_over(self, message: LeaseOver) -> tuple[int, ...]:
-        """A runtime has given its lease back: the tasks that had it."""
+        """A runtime has returned its lease: the tasks that shared it."""
         lent = self._lent.get(message.runtime)
         if lent is None:
             return ()
         busy = lent.runtime.lanes.logbook.busy()
         members = self._finish(lent)
-        if busy is not None:  # given back when it had begun
+        if busy is not None:  # returned after it had begun
             self._tasks.record_lost(busy.task, busy.seq)
         if message.kept:
             self._close_ended_lanes(lent)
@@ -184,7 +186,7 @@ class Leases:
         return members
 
     def runtime_ended(self, runtime: LaneRuntime, why: str, *, fail: bool) -> tuple[int, ...]:
-        """A runtime has died; with `fail` what it was executing has failed. The tasks that had it on lease."""
+        """A runtime has ended; with `fail` its current execution has failed. Returns the tasks of its lease."""
         lent = self._lent.pop(runtime.number, None)
         if lent is None:
             return ()
@@ -217,7 +219,7 @@ class Leases:
             self._finish(lent)
             self._close_lanes(lent)
 
-    # --- who may have one ----------------------------------------------------------------------------
+    # --- conditions ----------------------------------------------------------------------------------
 
     def _may_get_lane(self, task: int, runtime: LaneRuntime) -> bool:
         """Whether a task can have a lane to a runtime, as far as it and those who have lanes are concerned."""
@@ -247,13 +249,13 @@ class Leases:
         log.debug("lane assigned", **self._tasks.log_fields(task_id), runtime=runtime.number)
         return True
 
-    # --- how one ends --------------------------------------------------------------------------------
+    # --- ending --------------------------------------------------------------------------------------
 
     def _lent_at(self, backend: str) -> list[LentRuntime]:
         return [lent for lent in self._lent.values() if lent.runtime.backend == backend]
 
     def _withdraw_ended(self, lent: LentRuntime) -> None:
-        """Let those execute nothing more who may not go on."""
+        """Serve members no more that may not continue."""
         for number, task in enumerate(lent.members):
             if not lent.runtime.lanes.logbook.withdrawn(number) and not self._may_continue(task):
                 lent.runtime.lanes.logbook.withdraw(number)
@@ -269,7 +271,7 @@ class Leases:
         if not self._tasks.is_open(busy.task):
             self._runtimes.kill(runtime.number, "The execution was withdrawn")
         elif busy.seconds > self._runtimes.limit_s:
-            self._runtimes.kill(runtime.number, self._runtimes.too_slow)
+            self._runtimes.kill(runtime.number, self._runtimes.time_limit_reason)
         elif busy.seconds > self._tasks.left_s(busy.task):
             self._runtimes.kill(runtime.number, self._tasks.used_up(busy.task))
 
@@ -286,7 +288,7 @@ class Leases:
         return members
 
     def _close_ended_lanes(self, lent: LentRuntime) -> None:
-        """Take the lanes of those who may not go on; nobody keeps one whose runtime can't serve it."""
+        """Close the lanes of tasks that may not continue, or whose runtime is not ready."""
         for task in list(lent.lanes):
             if not lent.runtime.health.ready or not self._may_continue(task):
                 _close_lane(lent.lanes.pop(task))

@@ -1,4 +1,4 @@
-"""What the runtimes of a killed dispatcher have left in their logbooks."""
+"""Recovers executions from the logbooks that the runtimes of a killed dispatcher have left."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = EventLog(__name__)
 
 
 def recover(logbooks: str, record: Callable[[int, str, Executed], bool], store: Callable[[], None]) -> int:
-    """Take it over, and remove the logbooks; `logbooks` is the beginning of their paths.
+    """Record the executions and remove the logbooks; `logbooks` is the prefix of their paths.
 
-    `record` takes an execution of a task (False: it is known already), `store` returns once all are stored.
-    The answer is how many executions that were.
+    `record` records a task's execution (False: it is recorded already), `store` returns once all are stored.
+    Returns the number of recovered executions.
     """
     began, found = time.monotonic(), 0
     paths = sorted(Path(logbooks).parent.glob(f"{Path(logbooks).name}*{SUFFIX}"))

@@ -1,12 +1,14 @@
-"""A lane: memory that one classical and one quantum runtime share, so that a circuit and its counts need no third.
+"""A lane: memory that one classical and one quantum runtime share, so that circuits and counts pass through no
+third process.
 
-The dispatcher makes a lane, hands one end to each side, and takes no part in what goes over it. A request is bytes and
-a number; the answer is bytes and the same number. Whoever waits spins for a moment if there are cores for it, because
-waking a sleeping core costs more than a whole exchange, and then sleeps on a socket, so that nobody burns a core while
-the other computes. A runtime may serve several lanes (served.py).
+The dispatcher makes a lane, sends one end to each side, and takes no part in the traffic. A request is bytes
+and a number; the answer is bytes and the same number. A waiting side spins briefly if there are enough cores,
+because waking a sleeping core costs more than a whole exchange, and then sleeps on a socket, so that no core is
+wasted while the other side computes. A runtime may serve several lanes (lane_set.py).
 
-Nothing in here trusts the other side: lengths are bounded before anything is read, what is read is a copy, and no call
-can be made to block (a socket, unlike an eventfd, lets each side say so for each call of its own).
+Neither side trusts the other: lengths are checked before anything is read, data is copied before it is used,
+and no call can be made to block (on a socket, unlike an eventfd, each side decides that for each call of its
+own).
 """
 
 from __future__ import annotations
@@ -21,22 +23,22 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 AREA = 4 * 1024 * 1024
-"""Bytes of a request, and of an answer; what is larger goes by the dispatcher."""
+"""Bytes of a request, and of an answer; larger ones go by the dispatcher."""
 
 _PAGE = 4096
 SIZE = _PAGE + 2 * AREA
 
-# Places in the header, in words of 8 bytes. What one side writes never shares a cache line with what the other does.
+# Header fields, as indices of 8-byte words. The two sides never write to the same cache line.
 _REQUEST, _REQUEST_LENGTH, _CLIENT_SLEEPS = 0, 1, 2
 _ANSWER, _ANSWER_LENGTH, _RUNTIME_SLEEPS, _CLOSED, _LANES = 16, 17, 18, 19, 20
 
 SPIN_S = 0.0002
 """How long a side spins before it sleeps: a few times what waking up costs (50 to 100 µs, measured)."""
 
-_MISSES = 2  # spins in vain after which a side sleeps at once ...
-_TRY_AGAIN = 64  # ... and so many waits later looks whether that has changed
-_SPINS = 200  # looks between two looks at the clock
-_NAP_MS = 20  # a sleeper looks again after this even unwoken: x86 may let a store pass a load (see `sleep`)
+_MISSES = 2  # fruitless spins after which a side sleeps at once ...
+_TRY_AGAIN = 64  # ... and tries spinning again every so many waits
+_SPINS = 200  # checks between two readings of the clock
+_NAP_MS = 20  # a sleeper checks again after this: on x86 a store may pass a load (see `sleep`)
 _CORES = len(os.sched_getaffinity(0))
 
 Side = Literal["client", "runtime"]
@@ -63,11 +65,11 @@ class Lane:
         self._poll = poll_of([self])
         self._spinner = Spinner()
         self.is_closed_by_peer = False
-        """Whether nobody holds the other side any more, or who does has shut it down."""
+        """Whether the other side has closed its socket, or has ended."""
         self._number = self.words[_REQUEST if side == "client" else _ANSWER]
 
     def close(self) -> None:
-        """Give the memory back; the other side keeps its own view."""
+        """Release the memory and the socket; the other side keeps its own view."""
         self.words.release()
         self._bytes.release()
         self._map.close()
@@ -77,7 +79,7 @@ class Lane:
     # --- the client's ------------------------------------------------------------------------------
 
     def request(self, data: bytes) -> bool:
-        """Put a request; False if the lane is closed, or the request is too large for it."""
+        """Write a request; False if the lane is closed, or the request is too large."""
         if self.words[_CLOSED] or len(data) > AREA:
             return False
         self._bytes[_PAGE : _PAGE + len(data)] = data
@@ -88,7 +90,7 @@ class Lane:
         return True
 
     def wait_answer(self, timeout_s: float) -> bytes | None:
-        """The answer to the last request; None if there is none in time, or the lane was closed before it."""
+        """The answer to the last request; None if there is none in time, or the lane was closed before."""
         words, number = self.words, self._number
 
         def ready() -> bool:
@@ -113,7 +115,7 @@ class Lane:
     # --- the runtime's -----------------------------------------------------------------------------
 
     def set_lane_count(self, lanes: int) -> None:
-        """Tell the client how many lanes the runtime serves: if they are many, spinning takes others' cores."""
+        """Tell the client how many lanes the runtime serves: with many, spinning would take other jobs' cores."""
         self.words[_LANES] = lanes
 
     @property
@@ -122,13 +124,13 @@ class Lane:
         return self.words[_REQUEST] == self._number + 1
 
     def take(self) -> bytes:
-        """The request that is there."""
+        """Take the request."""
         self._number += 1
         length = self.words[_REQUEST_LENGTH]
         return bytes(self._bytes[_PAGE : _PAGE + min(length, AREA)])
 
     def answer(self, data: bytes) -> None:
-        """Answer the request that was taken last; at most AREA bytes."""
+        """Answer the request taken last; at most AREA bytes."""
         start = _PAGE + AREA
         self._bytes[start : start + len(data)] = data
         self.words[_ANSWER_LENGTH] = len(data)
@@ -136,18 +138,18 @@ class Lane:
         self._wake_peer()
 
     def mark_closed(self) -> None:
-        """Take no more requests; one that was put and not taken is not executed, and its client told so."""
+        """Take no more requests; a request that was not taken is not executed, and its client is woken."""
         self.words[_CLOSED] = 1
         self._wake_peer()
 
     # --- waiting -----------------------------------------------------------------------------------
 
     def set_asleep(self, asleep: bool) -> None:
-        """Whether this side has to be woken."""
+        """Set whether this side has to be woken."""
         self.words[self._sleep_flag] = asleep
 
     def drain(self) -> None:
-        """Forget what this side was woken with."""
+        """Read the wake-up messages."""
         try:
             self.is_closed_by_peer = not self._socket.recv(1, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -165,14 +167,14 @@ def wake(wire: socket.socket) -> None:
     try:
         wire.send(b"w", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
     except OSError:
-        return  # it has been woken more than enough, or is gone
+        return  # it has enough wake-up messages, or has ended
 
 
 class Spinner:
-    """Looks again and again for a moment, as long as that is of use.
+    """Spins before sleeping, as long as that pays off.
 
-    It is of none if there are no cores for all who use the runtime, if the other side computes, or if it waits for
-    the very core that this one spins on.
+    It does not if there are fewer cores than users of the runtime, if the other side computes for long, or if
+    it waits for the very core that this one spins on.
     """
 
     def __init__(self) -> None:
@@ -180,7 +182,7 @@ class Spinner:
         self._waits = 0
 
     def spin(self, ready: Ready, lanes: int, timeout_s: float) -> bool:
-        """Whether it became ready, while so many lanes are in use."""
+        """Spin, with this number of lanes in use; returns whether `ready` became true."""
         if max(lanes, 1) >= _CORES or not self._is_of_use():
             found = ready()
         elif (found := _spin(ready, min(SPIN_S, timeout_s))) is False:
@@ -205,7 +207,7 @@ def _spin(ready: Ready, spin_s: float) -> bool:
 
 
 def poll_of(lanes: Sequence[Lane]) -> select.poll:
-    """What `sleep` sleeps on."""
+    """The poll object for `sleep`."""
     poll = select.poll()
     for lane in lanes:
         poll.register(lane.wire, select.POLLIN)
@@ -213,10 +215,11 @@ def poll_of(lanes: Sequence[Lane]) -> select.poll:
 
 
 def sleep(ready: Ready, until: float, lanes: Sequence[Lane], poll: select.poll) -> bool:
-    """Sleep until woken by one of these lanes; whether it became ready by then (time.perf_counter's seconds).
+    """Sleep until woken by one of the lanes; returns whether `ready` became true by then (time.perf_counter's
+    seconds).
 
-    It returns earlier if one of the lanes has hung up. The flag says that waking is needed; setting it and looking
-    again is a race that a processor may let both sides lose, so a sleeper also looks by itself.
+    Returns early if a lane is closed by its peer. The flag asks for a wake-up; setting it and checking again is
+    a race that a processor may let both sides lose, so a sleeper also checks at intervals.
     """
     for lane in lanes:
         lane.set_asleep(True)
@@ -238,9 +241,9 @@ def sleep(ready: Ready, until: float, lanes: Sequence[Lane], poll: select.poll) 
 
 
 class OwnedLane:
-    """A new lane, held by the dispatcher: what each side needs to have its end, and the means to close it.
+    """A new lane, owned by the dispatcher: the descriptors for both sides.
 
-    OSError if none can be made.
+    Raises OSError if it cannot be made.
     """
 
     def __init__(self) -> None:
@@ -252,27 +255,27 @@ class OwnedLane:
         except OSError:
             os.close(memory)
             raise
-        self._clients_end = theirs
+        self._client_socket = theirs
         self.for_client = (memory, theirs.fileno())
         self.for_runtime = (memory, ours.fileno())
         self._view = Lane("runtime", memory, ours.detach())
 
     def mark_closed(self) -> None:
-        """Let the client put no more requests, and wait for nothing; only while no runtime serves it."""
+        """Let the client send no more requests; only while no runtime serves the lane."""
         self._view.mark_closed()
 
     def wake_runtime(self) -> None:
-        """Wake the runtime, so that it looks whether it is still wanted."""
-        wake(self._clients_end)
+        """Wake the runtime, so that it checks whether its lease goes on."""
+        wake(self._client_socket)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         self._view.close()
-        self._clients_end.close()
+        self._client_socket.close()
 
 
-def lanes_work_here() -> bool:
-    """Whether this processor shows stores in the order they were made, which is all that orders a lane."""
+def lanes_supported() -> bool:
+    """Whether this processor makes stores visible in program order, which lanes rely on."""
     return platform.machine() in {"x86_64", "AMD64"}
 
 

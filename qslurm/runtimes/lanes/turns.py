@@ -1,4 +1,6 @@
-"""Whose turn is it among jobs that share a lease? What policy.choose would say, of what has been asked for so far."""
+"""The order in which the members of a lease are served: that of the backend's scheduling policy, over the
+requests made so far.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from qslurm.protocol.messages import Lease
 
 
 class Turns:
-    """Seats are numbered as in the lease. Times are monotonic seconds."""
+    """Members are numbered as in the lease. Times are monotonic seconds."""
 
     def __init__(self, lease: Lease) -> None:
         self._policy = POLICIES[lease.policy]
@@ -20,7 +22,7 @@ class Turns:
         self._requests = 0
 
     def ask(self, member: int, now: float) -> None:
-        """A seat that waits for nothing yet asks for an execution."""
+        """A member without a pending request makes one."""
         requester, self._requests = self._seats[member], self._requests + 1
         waiting = QueuedExecution(
             requester.task,
@@ -35,11 +37,11 @@ class Turns:
         self._ranks[member] = self._policy.rank(waiting, self._ageing_s)
 
     def waits(self, member: int) -> bool:
-        """Whether a seat has asked, and has not had its turn."""
+        """Whether a member has a pending request."""
         return member in self._ranks
 
     def take(self) -> int | None:
-        """The seat whose turn it is; it does not wait any more. None if nobody has asked."""
+        """Remove and return the member whose turn it is; None without a pending request."""
         ranks = self._ranks
         if not ranks:
             return None
@@ -52,10 +54,10 @@ class Turns:
         return member
 
     def charge(self, member: int, seconds: float) -> None:
-        """A seat's execution has taken so long."""
+        """Account for a member's execution of this duration."""
         center = self._seats[member].center
         self._used[center] += max(seconds, MINIMUM_S) / self._weights[center]
 
     def remove(self, member: int) -> None:
-        """A seat gets no turn any more."""
+        """Remove a member's pending request."""
         self._ranks.pop(member, None)

@@ -1,6 +1,6 @@
-"""What a quantum runtime on another host than the dispatcher's works on: its processes, and what it has been given.
+"""The work that a remote dispatcher has assigned to this host's quantum runtimes.
 
-What is executing goes on while the connection is broken, and what came out is kept until the dispatcher has it.
+Executions go on while the connection is broken, and results are kept until the dispatcher has stored them.
 """
 
 from __future__ import annotations
@@ -27,79 +27,85 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Running:
-    """What a worker process executes, and since when."""
+    """An assignment that a worker process executes, and since when."""
 
     number: int
-    given: Assign
+    assigned: Assign
     since: float
 
 
 class AssignedWork:
-    """Executes what it is given; `tell` is called with each answer. `poller` gets to know its processes."""
+    """Executes assignments; `send` is called with each result. `poller` polls its processes."""
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         poller: zmq.Poller,
         instance: bytes,
-        tell: Callable[[RemoteResult], None],
+        send: Callable[[RemoteResult], None],
     ) -> None:
         self._context = context
         self._poller = poller
         self._instance = instance
-        self._tell = tell
+        self._send = send
         self._welcome: Enlisted | None = None
         self._pool: RuntimePool | None = None
         self._last_ready = float("-inf")
         self._waiting: deque[Assign] = deque()
         self._running: dict[int, _Running] = {}  # by order
-        self._answers: dict[int, RemoteResult] = {}
+        self._results: dict[int, RemoteResult] = {}
 
     def begin(self, welcome: Enlisted) -> None:
-        """The dispatcher has said what to do; the processes are started anew if that is not what it said before."""
+        """Apply the dispatcher's reply to an enlistment; the processes are restarted if their configuration has
+        changed.
+        """
         import zmq
 
         for order in welcome.drop:
             self.drop(order)
-        known, self._welcome = self._welcome, welcome
-        asked = (welcome.backend, welcome.workers, welcome.execution_limit_s)
-        if known is not None and asked == (known.backend, known.workers, known.execution_limit_s):
+        previous, self._welcome = self._welcome, welcome
+        wanted = (welcome.backend, welcome.workers, welcome.execution_limit_s)
+        if previous is not None and wanted == (
+            previous.backend,
+            previous.workers,
+            previous.execution_limit_s,
+        ):
             return
         self.close()
         for running in list(self._running.values()):
-            self._answer(running.given.claim, _lost("The quantum runtime was restarted"))
+            self._finish(running.assigned.claim, _lost("The quantum runtime was restarted"))
         backend = msgspec.structs.replace(welcome.backend, workers=welcome.workers)
         limit_s = welcome.execution_limit_s
         self._pool = RuntimePool(self._context, [backend], temporary_folder(), limit_s=limit_s)
-        for ear in (self._pool.router, self._pool.ear):
+        for ear in (self._pool.router, self._pool.ended_fd):
             self._poller.register(ear, zmq.POLLIN)
 
-    def take(self, given: Assign) -> None:
-        """Execute this, when a process is free."""
-        self._waiting.append(given)
+    def take(self, assigned: Assign) -> None:
+        """Execute an assignment as soon as a process is idle."""
+        self._waiting.append(assigned)
 
     def taken(self, order: int) -> None:
-        """The dispatcher has stored an answer: it need not be kept here."""
-        self._answers.pop(order, None)
+        """The dispatcher has stored a result: drop it."""
+        self._results.pop(order, None)
 
-    def tell_again(self) -> None:
-        """Tell all answers that nobody has taken yet."""
-        for answer in self._answers.values():
-            self._tell(answer)
+    def resend_results(self) -> None:
+        """Send all results that the dispatcher has not acknowledged."""
+        for answer in self._results.values():
+            self._send(answer)
 
     def drop(self, order: int) -> None:
-        """Nobody wants that any more."""
-        self._answers.pop(order, None)
+        """Drop an assignment, and kill its process if it is executing."""
+        self._results.pop(order, None)
         self._waiting = deque(assign for assign in self._waiting if assign.claim.order != order)
         running = self._running.pop(order, None)
         if running is not None and self._pool is not None:
             self._pool.kill(running.number, "The execution was withdrawn")
 
     def claims(self) -> list[Claim]:
-        """All that it has been given, and has not been rid of."""
+        """All assignments that are waiting, executing, or finished and not acknowledged."""
         claims = [assign.claim for assign in self._waiting]
-        claims += [running.given.claim for running in self._running.values()]
-        return claims + [answer.claim for answer in self._answers.values()]
+        claims += [running.assigned.claim for running in self._running.values()]
+        return claims + [answer.claim for answer in self._results.values()]
 
     @property
     def backend_type(self) -> BackendType | None:
@@ -109,7 +115,7 @@ class AssignedWork:
         return self._pool.backend_types.get(self._welcome.backend.name)
 
     def health(self) -> Health:
-        """How the target is."""
+        """The target's health."""
         if self._pool is None or self._welcome is None:
             return Health("offline", "its quantum runtime is starting")
         backend = self._welcome.backend.name
@@ -122,64 +128,64 @@ class AssignedWork:
         return Health("offline", self._pool.failures.get(backend, "its quantum runtime is starting"))
 
     def fill(self, now: float) -> None:
-        """Start the processes that are missing."""
+        """Start missing processes."""
         if self._pool is not None:
             self._pool.fill(now)
 
     def next_event(self) -> float:
-        """When `fill` or `look_after` has something to do next (monotonic seconds)."""
+        """When `fill` or `process_events` has something to do next (monotonic seconds)."""
         return float("inf") if self._pool is None else self._pool.next_event()
 
-    def look_after(self) -> None:
-        """Take in what the processes say, and give them what waits."""
+    def process_events(self) -> None:
+        """Process the messages and ends of processes, and send idle ones waiting assignments."""
         pool = self._pool
         if pool is None:
             return
-        for result in pool.hear():
+        for result in pool.receive():
             if isinstance(result, Result) and result.order in self._running:
-                self._answer(self._running[result.order].given.claim, result)
+                self._finish(self._running[result.order].assigned.claim, result)
         for runtime in pool.ended():
-            self._lose(pool, runtime)
+            self._runtime_ended(pool, runtime)
         now = time.monotonic()
         pool.kill_overdue(now)
         for runtime in pool.idle():
             if self._waiting:
-                given = self._waiting.popleft()
-                self._running[given.claim.order] = _Running(runtime.number, given, time.monotonic())
-                pool.send(runtime, given.run, now, left_s=given.left_s, used_up=given.used_up)
+                assigned = self._waiting.popleft()
+                self._running[assigned.claim.order] = _Running(runtime.number, assigned, time.monotonic())
+                pool.send(runtime, assigned.run, now, left_s=assigned.left_s, used_up=assigned.used_up)
 
     def close(self) -> None:
-        """End the processes; what was given is kept in mind."""
+        """End the processes; assignments are kept."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        for ear in (pool.router, pool.ear):
+        for ear in (pool.router, pool.ended_fd):
             self._poller.unregister(ear)
         pool.close(lambda: None)
 
-    def _answer(self, claim: Claim, result: Result) -> None:
+    def _finish(self, claim: Claim, result: Result) -> None:
         self._running.pop(claim.order, None)
         answer = RemoteResult(instance=self._instance, claim=claim, result=result)
-        self._answers[claim.order] = answer
-        self._tell(answer)
+        self._results[claim.order] = answer
+        self._send(answer)
 
-    def _lose(self, pool: RuntimePool, runtime: Runtime) -> None:
-        why = pool.dead(runtime)
-        pool.forget(runtime)
+    def _runtime_ended(self, pool: RuntimePool, runtime: Runtime) -> None:
+        why = pool.end_reason(runtime)
+        pool.remove(runtime)
         for running in list(self._running.values()):
             if running.number == runtime.number:
-                self._answer(
-                    running.given.claim, _ended(running, why) if runtime.killed_because else _lost(why)
+                self._finish(
+                    running.assigned.claim, _ended(running, why) if runtime.killed_because else _lost(why)
                 )
 
 
 def _ended(running: _Running, why: str) -> Result:
-    """Its process was ended, because of what it did."""
-    kind = UsedUpError.kind if why == running.given.used_up else "job_failed"
+    """The result of an execution whose process was killed for what it did."""
+    kind = UsedUpError.kind if why == running.assigned.used_up else "job_failed"
     seconds = time.monotonic() - running.since
     return Result(runtime=0, order=0, error=f"{why}.", kind=kind, seconds=seconds)
 
 
 def _lost(why: str) -> Result:
-    """It counts as a try, and is tried once more."""
+    """The result of an execution that was lost; it counts as a try, and is tried once more."""
     return Result(runtime=0, order=0, error=f"{why}.", kind=TryLaterError.kind, begun=True)

@@ -1,7 +1,7 @@
 """Reads a job's circuit or hybrid file before the job is admitted, in a process of its own.
 
-libqasm can end its process (brackets nested deeply enough overflow its stack) and takes seconds for large
-circuits; the dispatcher must suffer neither.
+libqasm can crash its process (deeply nested brackets overflow its stack) and takes seconds for large circuits;
+neither may happen to the dispatcher.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from qslurm.payload.envelope import Envelope
 from qslurm.system.child_process import command, end_with, limit_memory, restrain
 
 LIMIT_S = 3.0
-"""What takes longer to read is left to the execution, which reads it again under a longer limit."""
+"""A source that takes longer is read again by its execution, under a longer limit."""
 
 
 MEMORY = 2 << 30
 """Bytes that reading may take."""
 
-LONG = 64 * 1024
-"""Characters of a source that takes its time."""
+LONG_SOURCE = 64 * 1024
+"""Characters of a source that is read at a lower priority."""
 
 
 class _Task(msgspec.Struct):
@@ -33,13 +33,13 @@ class _Task(msgspec.Struct):
     envelope: Envelope
 
 
-def complaint(envelope: Envelope, max_qubits: int) -> str:
-    """Why the job's data can't be executed, with line and column; empty if nothing speaks against it."""
+def refusal_reason(envelope: Envelope, max_qubits: int) -> str:
+    """Why the job's data cannot be executed, with line and column; "" if it can."""
     if envelope.kind == "session":
         return "" if envelope.session else "The session has no client key."
     task = _Task(os.getpid(), max_qubits, envelope)
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command(__name__),
             input=msgspec.msgpack.encode(task),
             stdout=subprocess.PIPE,
@@ -50,22 +50,22 @@ def complaint(envelope: Envelope, max_qubits: int) -> str:
         )
     except subprocess.TimeoutExpired:
         return ""
-    if done.returncode < 0:
-        return f"Cannot read {envelope.file}: the reader was killed by signal {-done.returncode}."
-    if done.returncode != 0:
-        return f"Cannot read {envelope.file}: the reader exited with status {done.returncode}."
-    return done.stdout.decode()
+    if result.returncode < 0:
+        return f"Cannot read {envelope.file}: the reader was killed by signal {-result.returncode}."
+    if result.returncode != 0:
+        return f"Cannot read {envelope.file}: the reader exited with status {result.returncode}."
+    return result.stdout.decode()
 
 
 def main() -> None:
-    """What the process does: read a _Task from standard input, write the complaint to standard output."""
+    """The process's main function: reads a _Task from standard input and writes the reason to standard output."""
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Task)
     end_with(task.parent)
     restrain()
     limit_memory(MEMORY)
     envelope = task.envelope
-    if len(envelope.source) > LONG:
-        os.nice(10)  # short ones go before
+    if len(envelope.source) > LONG_SOURCE:
+        os.nice(10)  # short sources first
     try:
         if envelope.kind == "circuit":
             from qslurm.circuits.check import check_circuit

@@ -1,8 +1,8 @@
 """`qslurm runtimes join`: quantum runtimes of this host, for a dispatcher on another one.
 
-The worker processes are those that the dispatcher starts on its own host (runtimes/quantum/pool.py): started, watched,
-killed and replaced here. Between them and the dispatcher stands one encrypted connection, which may break: what is
-executing goes on, and what came out is kept until the dispatcher has it.
+The worker processes are the same as on the dispatcher's host (runtimes/quantum/pool.py): started, watched,
+killed and replaced here. They reach the dispatcher through one encrypted connection, which may break:
+executions go on meanwhile, and results are kept until the dispatcher has stored them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _HEARTBEAT_MS = (1000, 4000)
 
 @dataclass(frozen=True)
 class JoinSettings:
-    """Where the dispatcher is and who it is, who we are, and for which backend; `workers` circuits at a time."""
+    """The dispatcher's address and public key, our key, and the backend to serve; `workers` circuits at a time."""
 
     connect: str
     backend: str
@@ -62,9 +62,9 @@ class JoinSettings:
 
 
 def join(settings: JoinSettings) -> None:
-    """Execute circuits until SIGTERM or SIGINT. ConfigError if the keys can't be used.
+    """Execute circuits until SIGTERM or SIGINT. ConfigError for unusable keys.
 
-    A dispatcher that is not there, or does not want us, is waited for.
+    If the dispatcher is unreachable or refuses, it tries again.
     """
     import zmq
 
@@ -74,12 +74,12 @@ def join(settings: JoinSettings) -> None:
         link = context.socket(zmq.DEALER)
         zap.authenticate_to(link, keys, server)
         agent = JoinService(context, link, settings)
-        with signals_stop(agent.stop, agent.bell):
+        with signals_stop(agent.stop, agent.wake_fd):
             agent.run()
 
 
 class JoinService:
-    """One thread and one poll, as the dispatcher has them."""
+    """The connection to the dispatcher and the poll loop; one thread."""
 
     def __init__(
         self,
@@ -92,37 +92,37 @@ class JoinService:
         self._settings = settings
         self._instance = os.urandom(16)
         self._welcome: Enlisted | None = None
-        self._enlisted = self._asked = self._refused = False
+        self._enlisted = self._enlist_sent = self._key_refused = False
         self._attempt = 0
-        self._heard = self._next_word = 0.0
-        self._complaint = ""
+        self._last_received = self._next_send = 0.0
+        self._last_refusal = ""
         self._reported: Health | None = None
         self._stopping = False
-        self._ear, self.bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_pipe, self.wake_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._link = link
         link.linger = _LINGER_MS
-        link.immediate = 1  # what is said while nobody is there is not said
+        link.immediate = 1  # queue nothing without a connection
         link.maxmsgsize = FRAME_LIMIT
         link.reconnect_ivl, link.reconnect_ivl_max = _RECONNECT_MS
         link.handshake_ivl = zap.HANDSHAKE_MS
         link.heartbeat_ivl, link.heartbeat_timeout = _HEARTBEAT_MS  # TCP alone may take a quarter of an hour
-        self._changes = link.get_monitor_socket(
+        self._link_events = link.get_monitor_socket(
             zmq.EVENT_DISCONNECTED
             | zmq.EVENT_HANDSHAKE_SUCCEEDED
             | zmq.EVENT_HANDSHAKE_FAILED_AUTH
             | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         )
         self._poller = zmq.Poller()
-        for source in (link, self._changes, self._ear):
+        for source in (link, self._link_events, self._wake_pipe):
             self._poller.register(source, zmq.POLLIN)
-        self._work = AssignedWork(context, self._poller, self._instance, self._tell)
+        self._work = AssignedWork(context, self._poller, self._instance, self._send_result)
 
     def stop(self) -> None:
         """Let `run` return; may be called from a signal handler."""
         self._stopping = True
 
     def run(self) -> None:
-        """Execute what comes. When it returns, every process is gone."""
+        """Serve until `stop`. When it returns, every process has ended."""
         import zmq
 
         try:
@@ -132,54 +132,54 @@ class JoinService:
         log.info("connecting to the dispatcher", at=self._settings.connect)
         try:
             while not self._stopping:
-                self._round()
-            self._say(Leave(instance=self._instance))
+                self._run_once()
+            self._send(Leave(instance=self._instance))
         finally:
             self._work.close()
             self._link.disable_monitor()
-            self._changes.close(linger=0)
+            self._link_events.close(linger=0)
             self._link.close()
 
-    def _round(self) -> None:
+    def _run_once(self) -> None:
 
         now = time.monotonic()
         self._work.fill(now)
-        self._speak(now)
+        self._send_due(now)
         ready: dict[Any, int] = dict(self._poller.poll(self._poll_timeout_ms(now)))
-        if ready.pop(self._changes, None):
-            self._hear_changes()
-        if ready.pop(self._ear, None):
-            os.read(self._ear, 4096)
+        if ready.pop(self._link_events, None):
+            self._receive_link_events()
+        if ready.pop(self._wake_pipe, None):
+            os.read(self._wake_pipe, 4096)
         if ready.pop(self._link, None):
-            self._hear()
-        self._work.look_after()
+            self._receive()
+        self._work.process_events()
 
     def _poll_timeout_ms(self, now: float) -> int:
-        first = min(self._next_word, self._work.next_event())
+        first = min(self._next_send, self._work.next_event())
         return max(0, int((first - now) * 1000) + 1)
 
-    # --- what is said --------------------------------------------------------------------------------
+    # --- sending -------------------------------------------------------------------------------------
 
-    def _speak(self, now: float) -> None:
+    def _send_due(self, now: float) -> None:
         welcome = self._welcome
-        if welcome is not None and now - self._heard > welcome.beat_s * MISSED_HEARTBEATS:
+        if welcome is not None and now - self._last_received > welcome.beat_s * MISSED_HEARTBEATS:
             self._enlisted = False
         health = self._work.health()
-        if now < self._next_word and (not self._enlisted or health == self._reported):
+        if now < self._next_send and (not self._enlisted or health == self._reported):
             return
         if welcome is None or not self._enlisted:
-            self._next_word = now + _ENLIST_S
-            if self._refused:  # libzmq does not try again then
-                self._refused = False
+            self._next_send = now + _ENLIST_S
+            if self._key_refused:  # libzmq does not retry after that
+                self._key_refused = False
                 self._link.disconnect(self._settings.connect)
                 self._link.connect(self._settings.connect)
-            if not self._asked:
+            if not self._enlist_sent:
                 self._attempt += 1
-                self._asked = self._say(self._enlistment())
+                self._enlist_sent = self._send(self._enlistment())
             return
-        self._next_word = now + welcome.beat_s
+        self._next_send = now + welcome.beat_s
         self._reported = health
-        self._say(Heartbeat(instance=self._instance, health=health, backend_type=self._work.backend_type))
+        self._send(Heartbeat(instance=self._instance, health=health, backend_type=self._work.backend_type))
 
     def _enlistment(self) -> Enlist:
         return Enlist(
@@ -191,8 +191,8 @@ class JoinService:
             attempt=self._attempt,
         )
 
-    def _say(self, message: Message) -> bool:
-        """False if nobody is there; all is said again to who comes."""
+    def _send(self, message: Message) -> bool:
+        """Send a message; False without a connection. Everything is sent again after the next enlistment."""
         import zmq
 
         try:
@@ -202,27 +202,27 @@ class JoinService:
             return False
         return True
 
-    # --- what is heard -------------------------------------------------------------------------------
+    # --- receiving -----------------------------------------------------------------------------------
 
-    def _hear_changes(self) -> None:
+    def _receive_link_events(self) -> None:
         import zmq
         from zmq.utils.monitor import parse_monitor_message
 
         while True:
             try:
-                event = parse_monitor_message(self._changes.recv_multipart(zmq.NOBLOCK))
+                event = parse_monitor_message(self._link_events.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            self._enlisted = self._asked = False  # what was under way may be lost
+            self._enlisted = self._enlist_sent = False  # messages in transit may be lost
             if event["event"] == int(zmq.EVENT_HANDSHAKE_SUCCEEDED):
-                self._next_word = 0.0
+                self._next_send = 0.0
             elif event["event"] == int(zmq.EVENT_HANDSHAKE_FAILED_AUTH):
-                self._refused = True
-                self._complain("the dispatcher does not accept this runtime's key")
+                self._key_refused = True
+                self._log_refusal("the dispatcher does not accept this runtime's key")
             elif event["event"] == int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
-                self._complain("the dispatcher's key is not the configured one")
+                self._log_refusal("the dispatcher's key is not the configured one")
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         import zmq
 
         while True:
@@ -235,21 +235,21 @@ class JoinService:
             except QslurmError as error:
                 log.warning("malformed message from the dispatcher", why=error.message)
                 continue
-            self._heard = time.monotonic()
-            self._take(message)
+            self._last_received = time.monotonic()
+            self._handle(message)
 
-    def _take(self, message: Message) -> None:
-        """Do what the dispatcher says.
+    def _handle(self, message: Message) -> None:
+        """Handle a message of the dispatcher.
 
-        An order that it gave before it has read our last claims is not taken: it finds the order missing in them, and
-        gives it again. Neither is a welcome to an earlier attempt: such an order may come behind it.
+        An order sent before the dispatcher has read our last claims is ignored: it finds the order missing in
+        the claims, and sends it again. So is the reply to an earlier enlistment: such an order may follow it.
         """
         match message:
             case Enlisted() if message.attempt == self._attempt:
                 self._begin(message)
             case Declined():
-                self._asked = False
-                self._complain(message.reason)
+                self._enlist_sent = False
+                self._log_refusal(message.reason)
             case Assign() if self._enlisted:
                 self._work.take(message)
             case DropOrder():
@@ -261,17 +261,17 @@ class JoinService:
 
     def _begin(self, welcome: Enlisted) -> None:
         log.info("joined", backend=welcome.backend.name, workers=welcome.workers)
-        self._enlisted, self._asked, self._complaint, self._reported = True, False, "", None
+        self._enlisted, self._enlist_sent, self._last_refusal, self._reported = True, False, "", None
         self._welcome = welcome
         self._work.begin(welcome)
-        self._work.tell_again()
+        self._work.resend_results()
 
-    def _tell(self, answer: RemoteResult) -> None:
+    def _send_result(self, answer: RemoteResult) -> None:
         if self._enlisted:
-            self._say(answer)
+            self._send(answer)
 
-    def _complain(self, what: str) -> None:
+    def _log_refusal(self, reason: str) -> None:
         self._enlisted = False
-        if what != self._complaint:
-            self._complaint = what
-            log.warning("refused by the dispatcher; retrying", why=what)
+        if reason != self._last_refusal:
+            self._last_refusal = reason
+            log.warning("refused by the dispatcher; retrying", why=reason)

@@ -20,8 +20,8 @@ from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
 from qslurm.runtimes.lanes.lane_channel import LaneChannel
 from qslurm.runtimes.plugin import find_plugin
-from qslurm.runtimes.quantum.pool_process import Place, Runtime, clear_away, start
-from qslurm.runtimes.quantum.process_starter import UNLISTED, Starter
+from qslurm.runtimes.quantum.pool_process import Runtime, StartContext, clean_up, start
+from qslurm.runtimes.quantum.process_starter import ENDPOINT_FOLDER, Starter
 from qslurm.system.backoff import Backoff
 from qslurm.system.child_process import ran_out_of_memory
 from qslurm.system.event_log import EventLog
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 REPLACEMENT_S = 10.0
-"""A backend without any quantum runtime still takes jobs for so long: one that was killed is being replaced."""
+"""A backend without any quantum runtime still accepts jobs for this long: a killed one is being replaced."""
 
 JOIN_LIMIT_S = 30.0
-"""A process that has not joined by then is replaced."""
+"""A process that has not joined after this long is replaced."""
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0  # before a start, after failed starts in a row
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0  # pause before a start, by the failed starts in a row
 
 _SETTLED_S = 10.0
-"""A process that ends sooner than this after it has joined, and was given nothing, has failed to start as well."""
+"""A process that ends sooner than this after it has joined, without having had work, counts as a failed start."""
 
 
 class RuntimePool:
     """Keeps `workers` processes alive for each backend. `folder` is where endpoints are made for a moment.
 
-    `logbooks` is the beginning of the logbooks' paths (None: they need not outlive this process).
+    `logbooks` is the prefix of logbook paths (None: they need not outlive this process).
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class RuntimePool:
         self._starts = {name: Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S) for name in self._backends}
         self._not_before = dict.fromkeys(self._backends, 0.0)
         self._numbers = numbers or itertools.count(1)
-        self._not_stored: list[LaneChannel] = []  # of those that have ended
-        # An epoll forgets a descriptor that is closed. One that a poller still knows by its number would stand for
-        # whatever gets that number next.
-        self._ends = select.epoll()
-        self.ear = self._ends.fileno()
+        self._ended_lanes: list[LaneChannel] = []  # of those that have ended
+        # epoll forgets a closed descriptor. A zmq.Poller would keep its number,
+        # which the next open file may get.
+        self._end_poll = select.epoll()
+        self.ended_fd = self._end_poll.fileno()
 
     def fill(self, now: float) -> None:
-        """Start what is missing, unless it failed a moment ago."""
+        """Start missing processes, except for backends whose last start has just failed."""
         for name, backend in self._backends.items():
             missing = backend.workers - sum(
                 1 for runtime in self.runtimes.values() if runtime.backend == name
@@ -92,8 +92,8 @@ class RuntimePool:
                 if now >= self._not_before[name]:
                     self._start(backend, now)
 
-    def hear(self) -> list[Result | LeaseOver]:
-        """Take in what the processes say; each of them is idle after that."""
+    def receive(self) -> list[Result | LeaseOver]:
+        """Process the messages of the runtimes, and return their results."""
         import zmq
 
         results: list[Result | LeaseOver] = []
@@ -102,21 +102,21 @@ class RuntimePool:
                 frames = self.router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return results
-            message = self._take_in(frames)
+            message = self._process_message(frames)
             if isinstance(message, Result | LeaseOver):
                 results.append(message)
 
     def idle(self) -> list[Runtime]:
-        """The processes that wait for work and can do it, in the order they were started."""
+        """The processes that are ready for work, in the order of their start."""
         idle = [r for r in self.runtimes.values() if r.address is not None and not r.killed_because]
         return [r for r in idle if r.health.ready]
 
     def joined(self, backend: str) -> int:
-        """How many processes of a backend are alive and have joined."""
+        """The number of a backend's processes that are alive and have joined."""
         return sum(1 for r in self.runtimes.values() if r.backend == backend and r.joined)
 
     def health(self, backend: str) -> Health | None:
-        """How a backend's target is by the best of its processes' reports; None if none has joined."""
+        """The best health that a backend's processes report; None if none has joined."""
         reports = [r.health for r in self.runtimes.values() if r.backend == backend and r.joined]
         return min(reports, key=lambda health: not health.ready, default=None)
 
@@ -129,22 +129,22 @@ class RuntimePool:
         left_s: float = float("inf"),
         used_up: str = "",
     ) -> None:
-        """Give an idle process its next circuit; after `left_s` it is ended, because of `used_up`."""
+        """Send an idle process its next circuit; after `left_s` it is killed, with `used_up` as the reason."""
         if runtime.address is None:
             raise ValueError(f"runtime {runtime.number} is not idle")
         self.router.send_multipart([runtime.address, b"", encode(message)])
         runtime.address = None
         runtime.used = True
         runtime.deadline = now + min(left_s, self.limit_s)
-        runtime.late = used_up if left_s < self.limit_s else self.too_slow
+        runtime.deadline_reason = used_up if left_s < self.limit_s else self.time_limit_reason
 
     @property
-    def too_slow(self) -> str:
-        """What is said of a circuit that takes longer than any may."""
+    def time_limit_reason(self) -> str:
+        """The reason of a circuit that exceeds the time limit."""
         return f"The circuit exceeded its time limit of {self.limit_s:g} s"
 
     def lend(self, number: int, lease: Lease, descriptors: list[int]) -> None:
-        """Give an idle process lanes to serve (their descriptors); LeaseOver follows, or its end."""
+        """Send an idle process lanes to serve (their descriptors); LeaseOver follows, or the process ends."""
         runtime = self.runtimes[number]
         if runtime.address is None:
             raise ValueError(f"runtime {number} is not idle")
@@ -152,20 +152,23 @@ class RuntimePool:
             runtime.lanes.send_lanes(descriptors)
         except OSError as error:
             log.debug("lease rejected by its runtime", runtime=number, why=str(error))
-            return  # it is about to be found dead
+            return  # the process has just ended
         self.router.send_multipart([runtime.address, b"", encode(lease)])
         runtime.address = None
         runtime.deadline = float("inf")
         runtime.used = True
 
     def kill_overdue(self, now: float) -> None:
-        """Kill what works for longer than it may, or has not joined in time."""
+        """Kill processes that exceed their deadline, or have not joined in time."""
         for runtime in list(self.runtimes.values()):
             if runtime.address is None and now >= runtime.deadline:
-                self.kill(runtime.number, runtime.late if runtime.joined else "It did not connect in time")
+                self.kill(
+                    runtime.number,
+                    runtime.deadline_reason if runtime.joined else "It did not connect in time",
+                )
 
     def kill(self, number: int, why: str) -> None:
-        """End a process at once; `lost` follows when it has ended."""
+        """Kill a process; `ended` returns it when it has ended."""
         runtime = self.runtimes.get(number)
         if runtime is not None and not runtime.killed_because:
             runtime.killed_because = why
@@ -173,23 +176,23 @@ class RuntimePool:
             runtime.process.kill()
 
     def ended(self) -> list[Runtime]:
-        """The processes that have ended and are not forgotten yet; `ear` can be polled for them."""
-        over = {descriptor for descriptor, _ in self._ends.poll(0)}
-        return [runtime for runtime in self.runtimes.values() if runtime.pidfd in over]
+        """The processes that have ended and are not removed yet; `ended_fd` can be polled for them."""
+        ready_fds = {descriptor for descriptor, _ in self._end_poll.poll(0)}
+        return [runtime for runtime in self.runtimes.values() if runtime.pidfd in ready_fds]
 
     def failed_starts(self, backend: str) -> int:
-        """How many processes of a backend have ended in a row without having been of any use."""
+        """The number of failed starts in a row of a backend's processes."""
         return self._starts[backend].failures
 
-    def dead(self, runtime: Runtime) -> str:
-        """Why a process has ended, as the beginning of a sentence. `forget` it once its logbook has been read."""
+    def end_reason(self, runtime: Runtime) -> str:
+        """Why a process has ended, as the beginning of a sentence. `remove` it once its logbook has been read."""
         status = runtime.process.wait()
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        tail = runtime.last_words
-        if runtime.joined and ran_out_of_memory(tail):
+        stderr_tail = runtime.stderr_tail
+        if runtime.joined and ran_out_of_memory(stderr_tail):
             runtime.killed_because = "The circuit needs more memory than its quantum runtime has"
         why = runtime.killed_because or f"The circuit crashed its quantum runtime ({how})"
-        self._note_end(runtime, how, tail)
+        self._note_end(runtime, how, stderr_tail)
         return why
 
     def next_event(self) -> float:
@@ -208,26 +211,26 @@ class RuntimePool:
             runtime.process.wait()
         before_forgetting()
         for runtime in list(self.runtimes.values()):
-            self.forget(runtime)
-        self._ends.close()
+            self.remove(runtime)
+        self._end_poll.close()
         self.router.close()
 
     def _start(self, backend: BackendConfig, now: float) -> None:
         import zmq
 
-        place = Place(self.router, self._folder, self.limit_s, self._logbooks)
+        context = StartContext(self.router, self._folder, self.limit_s, self._logbooks)
         if self._starter is not None and getattr(find_plugin(backend.runtime), "confined", False):
-            place = replace(place, folder=self._folder / UNLISTED, starter=self._starter)
+            context = replace(context, folder=self._folder / ENDPOINT_FOLDER, starter=self._starter)
         number = next(self._numbers)
         try:
-            runtime = start(number, backend, place, now + JOIN_LIMIT_S)
-        except (OSError, zmq.ZMQError) as error:  # no process, descriptor or memory more, for now
+            runtime = start(number, backend, context, now + JOIN_LIMIT_S)
+        except (OSError, zmq.ZMQError) as error:  # the host is short of processes, descriptors or memory
             self._note_failed_start(backend.name, error.strerror or str(error))
             return
         self.runtimes[number] = runtime
-        self._ends.register(runtime.pidfd, select.EPOLLIN)
+        self._end_poll.register(runtime.pidfd, select.EPOLLIN)
 
-    def _take_in(self, frames: list[bytes]) -> Message | None:
+    def _process_message(self, frames: list[bytes]) -> Message | None:
         try:
             address, _, body, secret = frames
             message = decode_request(body)
@@ -265,31 +268,31 @@ class RuntimePool:
         if report.backend_type is not None:
             self.backend_types[runtime.backend] = report.backend_type
 
-    def _note_end(self, runtime: Runtime, how: str, tail: str) -> None:
+    def _note_end(self, runtime: Runtime, how: str, stderr_tail: str) -> None:
         backend, why = runtime.backend, runtime.killed_because or how
         log.warning("quantum runtime ended", backend=backend, runtime=runtime.number, why=why)
         if runtime.used or (runtime.joined and time.monotonic() - runtime.joined_at > _SETTLED_S):
             self._starts[backend].succeed()
             self._not_before[backend] = time.monotonic()
             return
-        if runtime.joined and not self._starts[backend].failures:  # somebody may have killed it
+        if runtime.joined and not self._starts[backend].failures:  # it may have been killed from outside
             self._starts[backend].fail()
             return
-        self._note_failed_start(backend, tail.strip().rsplit("\n", 1)[-1] or why)
+        self._note_failed_start(backend, stderr_tail.strip().rsplit("\n", 1)[-1] or why)
 
     def _note_failed_start(self, backend: str, why: str) -> None:
         self.failures[backend] = f"its quantum runtime cannot start: {why.rstrip('.')}"
         log.error("cannot start a quantum runtime", backend=backend, why=self.failures[backend])
         self._not_before[backend] = time.monotonic() + self._starts[backend].fail()
 
-    def stored(self) -> None:
-        """What those have executed that have been forgotten is stored."""
-        for lanes in self._not_stored:
+    def discard_logbooks(self) -> None:
+        """Remove the logbooks of ended processes: their executions are stored."""
+        for lanes in self._ended_lanes:
             lanes.discard()
-        self._not_stored.clear()
+        self._ended_lanes.clear()
 
-    def forget(self, runtime: Runtime) -> None:
-        """A process has ended, and nobody needs anything of it until what it has executed is stored."""
+    def remove(self, runtime: Runtime) -> None:
+        """Remove a process that has ended; its logbook stays until its executions are stored."""
         del self.runtimes[runtime.number]
-        self._not_stored.append(runtime.lanes)
-        clear_away(runtime, self.router)
+        self._ended_lanes.append(runtime.lanes)
+        clean_up(runtime, self.router)

@@ -1,7 +1,7 @@
-"""One quantum runtime of this host, as a process: how it is started, setup_in what to do, and cleared away.
+"""One quantum runtime of this host as a process: how it is started, and cleaned up after its end.
 
-It has a ZeroMQ endpoint of its own, in a folder that only this user can enter, and a secret. Once it has
-joined, the endpoint's file is removed: nobody can come after it, and nothing is left behind whatever happens.
+It has a secret and a ZeroMQ endpoint of its own, in a folder that only this user can enter. The endpoint's file
+is removed once the process has joined, so that no other process can connect, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.lanes.lane_channel import LaneChannel
 from qslurm.runtimes.quantum.process import RuntimeSetup
-from qslurm.runtimes.quantum.process_starter import LOGBOOK, WIRE, Started, Starter
+from qslurm.runtimes.quantum.process_starter import LANE_SOCKET, LOGBOOK, Started, Starter
 from qslurm.system.child_process import command
 from qslurm.system.event_log import EventLog
 
@@ -42,7 +42,7 @@ _STDERR_TAIL = 2000
 class Runtime:
     """One process. `address` is where its next circuit goes, None while it works or has not joined.
 
-    `late` is what it is ended for at its `deadline`; `used` is whether it has ever been given work.
+    It is killed at its `deadline`, for `deadline_reason`; `used` is whether it has ever had work.
     """
 
     number: int
@@ -57,7 +57,7 @@ class Runtime:
     lanes: LaneChannel
     joined_at: float = 0.0  # 0: it has not joined
     address: bytes | None = None
-    late: str = ""
+    deadline_reason: str = ""
     killed_because: str = ""
     used: bool = False
     health: Health = field(default_factory=Health)
@@ -68,18 +68,18 @@ class Runtime:
         return self.joined_at > 0
 
     @property
-    def last_words(self) -> str:
-        """What it said last on its standard error."""
+    def stderr_tail(self) -> str:
+        """The end of its standard error."""
         start = max(0, os.fstat(self.stderr).st_size - _STDERR_TAIL)
         return os.pread(self.stderr, _STDERR_TAIL, start).decode(errors="replace")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where processes are started: the socket that they connect to, the folder for endpoints, and what holds for all.
+class StartContext:
+    """What all processes share: the socket that they connect to, the folder for endpoints, limits.
 
-    `logbooks` is the beginning of the logbooks' paths (None: they need not outlive this process). `starter` starts them
-    as a user of their own: then the folder is one that others can enter and can't list.
+    `logbooks` is the prefix of logbook paths (None: they need not outlive this process). `starter` starts them
+    as another user: then other users can enter the folder, but not list it.
     """
 
     router: zmq.Socket[bytes]
@@ -89,37 +89,37 @@ class Place:
     starter: Starter | None = None
 
 
-def start(number: int, backend: BackendConfig, place: Place, deadline: float) -> Runtime:
-    """Start a process that has to join by then (monotonic seconds). OSError, and nothing is left, if that can't be."""
+def start(number: int, backend: BackendConfig, context: StartContext, deadline: float) -> Runtime:
+    """Start a process that has to join before `deadline` (monotonic seconds). On OSError nothing is left behind."""
     with ExitStack() as undo, ExitStack() as to_close:  # undone on an error; closed here in any case
-        prefix = "" if place.starter else "qslurm-runtime-"
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place.folder))
+        prefix = "" if context.starter else "qslurm-runtime-"
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=context.folder))
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         endpoint = f"ipc://{folder}/s"
-        place.router.bind(endpoint)
-        if place.starter:  # another user has to come in, who knows the name
+        context.router.bind(endpoint)
+        if context.starter:  # the process's user knows the name
             folder.chmod(0o711)
             (folder / "s").chmod(0o666)
-        undo.callback(_unbind, place.router, endpoint)
+        undo.callback(_unbind, context.router, endpoint)
         secret = secrets.token_bytes(32)
         stderr = os.memfd_create(f"qslurm-runtime-{number}")
         undo.callback(os.close, stderr)
-        lanes = LaneChannel(number, place.logbooks)
+        lanes = LaneChannel(number, context.logbooks)
         undo.callback(lanes.close)
-        to_close.callback(lanes.started)
-        limit_s = None if place.limit_s == float("inf") else place.limit_s
+        to_close.callback(lanes.close_process_fds)
+        limit_s = None if context.limit_s == float("inf") else context.limit_s
         setup_in, setup_out = os.pipe2(os.O_CLOEXEC)
         to_close.callback(os.close, setup_in)
         to_close.callback(os.close, setup_out)
         process: Started
-        if place.starter is None:
-            own = (os.getpid(), backend, limit_s, *lanes.process_fds)
-            os.write(setup_out, _line(RuntimeSetup(endpoint, number, secret, *own)))
-            process, pidfd = _start_as_ourselves(setup_in, stderr, *lanes.process_fds)
+        if context.starter is None:
+            process_facts = (os.getpid(), backend, limit_s, *lanes.process_fds)
+            os.write(setup_out, _setup_line(RuntimeSetup(endpoint, number, secret, *process_facts)))
+            process, pidfd = _start_process(setup_in, stderr, *lanes.process_fds)
         else:
-            own = (place.starter.pid, backend, limit_s, WIRE, LOGBOOK)
-            os.write(setup_out, _line(RuntimeSetup(endpoint, number, secret, *own)))
-            process, pidfd = place.starter.start(setup_in, stderr, *lanes.process_fds)
+            process_facts = (context.starter.pid, backend, limit_s, LANE_SOCKET, LOGBOOK)
+            os.write(setup_out, _setup_line(RuntimeSetup(endpoint, number, secret, *process_facts)))
+            process, pidfd = context.starter.start(setup_in, stderr, *lanes.process_fds)
         undo.callback(process.wait)
         undo.callback(process.kill)
         undo.callback(os.close, pidfd)
@@ -138,8 +138,8 @@ def start(number: int, backend: BackendConfig, place: Place, deadline: float) ->
         )
 
 
-def clear_away(runtime: Runtime, router: zmq.Socket[bytes]) -> None:
-    """A process has ended: keep nothing of it but its logbook's file."""
+def clean_up(runtime: Runtime, router: zmq.Socket[bytes]) -> None:
+    """Release all that is kept of a process that has ended, except for its logbook's file."""
     os.close(runtime.pidfd)
     os.close(runtime.stderr)
     runtime.lanes.close()
@@ -157,17 +157,17 @@ def _unbind(router: zmq.Socket[bytes], endpoint: str) -> None:
 
 
 def temporary_folder() -> Path:
-    """Where endpoints can be made if no folder is set aside for them; a long TMPDIR has no room for them."""
+    """A folder for endpoints if none is configured; a long TMPDIR would exceed a socket path's length."""
     folder = tempfile.gettempdir()
     return Path(folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108 - mkdtemp within
 
 
-def _line(setup: RuntimeSetup) -> bytes:
-    """What a process is setup_in on its standard input, a pipe that this has room in."""
+def _setup_line(setup: RuntimeSetup) -> bytes:
+    """The process's input; it fits into a pipe's buffer."""
     return msgspec.json.encode(setup) + b"\n"
 
 
-def _start_as_ourselves(stdin: int, stderr: int, wire: int, logbook: int) -> tuple[Started, int]:
+def _start_process(stdin: int, stderr: int, wire: int, logbook: int) -> tuple[Started, int]:
     process = subprocess.Popen(
         command("qslurm.runtimes.quantum.process"),
         stdin=stdin,

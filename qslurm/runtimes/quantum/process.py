@@ -1,7 +1,7 @@
-"""The process of a quantum runtime: it joins the dispatcher, executes circuits, and can be killed any time.
+"""The process of a quantum runtime: joins the dispatcher, executes circuits, and can be killed at any time.
 
-It speaks DEALER to the dispatcher's ROUTER: the answer to its Join, and to each Result, is the next circuit; in
-between it may Report how its target is. What executes is a plug-in (plugin.py), chosen by name.
+It is a DEALER to the dispatcher's ROUTER: the reply to its Join, and to each Result, is the next circuit; in
+between it may Report its target's health. A plug-in (plugin.py), chosen by name, executes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.lanes.lane_service import serve_lease
 from qslurm.runtimes.lanes.logbook import Logbook
 from qslurm.runtimes.plugin import Attended, BackendFacts, QuantumRuntime, find_plugin, read_options
-from qslurm.runtimes.quantum.seccomp import shut_in
+from qslurm.runtimes.quantum.seccomp import apply_filter
 from qslurm.system.child_process import end_with, restrain
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _ATTEND_MS = 100
 
 
 class RuntimeSetup(msgspec.Struct, frozen=True):
-    """What the dispatcher tells the process on its standard input, as one line of JSON."""
+    """The process's input, as one line of JSON on its standard input."""
 
     endpoint: str
     runtime: int
@@ -51,20 +51,20 @@ class RuntimeSetup(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    """What the process does until it is killed."""
+    """The process's main function; runs until the process is killed."""
     try:
         setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=RuntimeSetup)
     except msgspec.DecodeError:
-        raise SystemExit(1) from None  # whoever started it has ended before it had said everything
+        raise SystemExit(1) from None  # its parent ended before it wrote the whole line
     end_with(setup.parent)
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _exit)
     restrain()
     import zmq
 
     logbook = Logbook(setup.logbook)  # before memory is limited
     try:
         runtime = make_runtime(setup.backend, setup.execution_limit_s)
-        runtime.open()  # ready before it joins
+        runtime.open()  # before it joins
     except QslurmError as error:
         raise SystemExit(str(error)) from error
     try:
@@ -72,14 +72,14 @@ def main() -> None:
             link.linger = 0
             _connect(link, setup.endpoint)
             if getattr(runtime, "confined", False):
-                shut_in()  # from here on it reads what users wrote
+                apply_filter()  # before the first circuit
             _serve(_DispatcherLink(link, setup, logbook), runtime, setup)
     finally:
         runtime.close()
 
 
 def _connect(link: zmq.Socket[bytes], endpoint: str) -> None:
-    """Connect, and wait until that is done: it is done by another thread, which can't do it later."""
+    """Connect, and wait for the handshake: libzmq's thread cannot connect under the filter."""
     import zmq
     from zmq.utils.monitor import recv_monitor_message
 
@@ -92,7 +92,7 @@ def _connect(link: zmq.Socket[bytes], endpoint: str) -> None:
 
 
 def make_runtime(backend: BackendConfig, execution_limit_s: float | None = None) -> QuantumRuntime:
-    """The runtime that a backend's configuration asks for, not opened yet; ConfigError if there is none."""
+    """The runtime that a backend's configuration names, not opened yet; ConfigError if there is none."""
     plugin = find_plugin(backend.runtime)
     options = read_options(plugin, backend.options, f"backend {backend.name!r}")
     facts = BackendFacts(
@@ -106,53 +106,53 @@ def make_runtime(backend: BackendConfig, execution_limit_s: float | None = None)
 
 
 class _DispatcherLink:
-    """What is said to the dispatcher, and comes from it."""
+    """The connection to the dispatcher, and the descriptors for lanes."""
 
     def __init__(self, link: zmq.Socket[bytes], setup: RuntimeSetup, logbook: Logbook) -> None:
         self._socket = link
         self._setup = setup
-        self._reported: Report | None = None
+        self._last_report: Report | None = None
         self.wire = socket.socket(fileno=setup.wire)
         self.logbook = logbook
 
-    def say(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         self._socket.send_multipart([b"", encode(message), self._setup.secret])
 
     def report(self, health: Health, runtime: QuantumRuntime) -> None:
-        """Say how the target is, if that is news."""
+        """Report the target's health, if it has changed."""
         report = Report(runtime=self._setup.runtime, health=health, backend_type=runtime.backend_type)
-        if report != self._reported:
-            self.say(report)
-            self._reported = report
+        if report != self._last_report:
+            self.send(report)
+            self._last_report = report
 
     def next(self, patience_ms: int) -> Run | Lease | None:
-        """The next circuit, or a lane to serve; None if there is neither for so long."""
+        """The next circuit or lease; None if neither arrives in time."""
         if not self._socket.poll(patience_ms):
             return None
-        order = decode_reply(self._socket.recv_multipart()[-1])
-        if not isinstance(order, Run | Lease):
-            raise SystemExit(f"Unexpected message from the dispatcher: {type(order).__name__}.")
-        return order
+        message = decode_reply(self._socket.recv_multipart()[-1])
+        if not isinstance(message, Run | Lease):
+            raise SystemExit(f"Unexpected message from the dispatcher: {type(message).__name__}.")
+        return message
 
 
 def _serve(link: _DispatcherLink, runtime: QuantumRuntime, setup: RuntimeSetup) -> None:
     attended = runtime if isinstance(runtime, Attended) else None
     link.report(attended.attend() if attended else Health(), runtime)
-    link.say(Join(runtime=setup.runtime))
+    link.send(Join(runtime=setup.runtime))
     while os.getppid() == setup.parent:
-        order = link.next(_ATTEND_MS if attended else _WATCH_MS)
-        if isinstance(order, Lease):
-            _serve_lease(order, link, runtime, setup)
+        message = link.next(_ATTEND_MS if attended else _WATCH_MS)
+        if isinstance(message, Lease):
+            _serve_lease(message, link, runtime, setup)
             continue
-        result = perform(order, runtime, setup) if order is not None else None
+        result = perform(message, runtime, setup) if message is not None else None
         if attended is not None:
             link.report(_health_after(result, attended.attend()), runtime)
         if result is not None:
-            link.say(result)
+            link.send(result)
 
 
 def _serve_lease(lease: Lease, link: _DispatcherLink, runtime: QuantumRuntime, setup: RuntimeSetup) -> None:
-    """Serve the lanes of a lease until it is over; a target that is not ready any more ends it, too."""
+    """Serve a lease's lanes until it is over; a target that is not ready ends it, too."""
     from qslurm.circuits.check import check_circuit
 
     attended = runtime if isinstance(runtime, Attended) else None
@@ -166,7 +166,7 @@ def _serve_lease(lease: Lease, link: _DispatcherLink, runtime: QuantumRuntime, s
         except MemoryError as error:
             raise JobFailedError("The circuit needs more memory than the quantum runtime has.") from error
 
-    def goes_on() -> bool:
+    def may_continue() -> bool:
         if attended is not None:
             health = attended.attend()
             link.report(health, runtime)
@@ -175,19 +175,21 @@ def _serve_lease(lease: Lease, link: _DispatcherLink, runtime: QuantumRuntime, s
         return os.getppid() == setup.parent
 
     watch_ms = _ATTEND_MS if attended else _WATCH_MS
-    kept = serve_lease(lease, link.wire, link.logbook, execute, goes_on=goes_on, watch_s=watch_ms / 1000)
-    link.say(LeaseOver(runtime=setup.runtime, kept=kept))
+    kept = serve_lease(
+        lease, link.wire, link.logbook, execute, may_continue=may_continue, watch_s=watch_ms / 1000
+    )
+    link.send(LeaseOver(runtime=setup.runtime, kept=kept))
 
 
 def _health_after(result: Result | None, health: Health) -> Health:
-    """A target that gives a circuit back is not ready, whatever it says: else it would get it again at once."""
+    """A target that returns a circuit is not ready, whatever it reports: otherwise it would get it again at once."""
     if result is not None and result.kind == TryLaterError.kind and not result.begun and health.ready:
         return Health("offline", result.error.rstrip("."))
     return health
 
 
 def perform(run: Run, runtime: QuantumRuntime, setup: RuntimeSetup) -> Result:
-    """Execute one circuit; a circuit that can't be executed is a Result with an error."""
+    """Execute one circuit; one that cannot be executed is a Result with an error."""
     from qslurm.circuits.check import check_circuit
 
     started = time.perf_counter()
@@ -222,5 +224,5 @@ def perform(run: Run, runtime: QuantumRuntime, setup: RuntimeSetup) -> Result:
     )
 
 
-def _end(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)  # so that `close` is called
+def _exit(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)  # calls `close`

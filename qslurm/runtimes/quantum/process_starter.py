@@ -1,8 +1,8 @@
 """Starts quantum runtimes as a user of their own, who can read neither the dispatcher's store nor its keys.
 
-The dispatcher begins with the capabilities that this needs, forks this process, and gives them up before it reads
-anything. What it can ask for from then on is one command, as one user: it says with which descriptors. The commands
-end with this process, and this process with the dispatcher.
+The dispatcher starts with the required capabilities, forks this process, and drops them before it reads
+anything. From then on it can only request one command, run as one user, with four descriptors. The started
+processes end with this process, and this process with the dispatcher.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from qslurm.system import kernel
 from qslurm.system.child_process import command, end_with
 
 _LIMIT = 64
-_DESCRIPTORS = 4
-WIRE, LOGBOOK = 3, 4
-"""What the started process finds these two descriptors as."""
+_MAX_DESCRIPTORS = 4
+LANE_SOCKET, LOGBOOK = 3, 4
+"""The numbers of these two descriptors in the started process."""
 
 
-UNLISTED = "endpoints"
-"""The folder in which their endpoints are, beside the dispatcher's socket: others can enter it, and not list it."""
+ENDPOINT_FOLDER = "endpoints"
+"""The folder of the runtimes' endpoints, beside the dispatcher's socket: other users can enter it, but not list it."""
 
 
 class Started(Protocol):
-    """A process that has been started, as subprocess.Popen has it."""
+    """A started process, with the methods of subprocess.Popen."""
 
     def kill(self) -> None:
-        """End it at once, if it has not ended."""
+        """Kill it, if it has not ended."""
 
     def wait(self) -> int:
-        """Its exit status, or minus the signal that has ended it."""
+        """Its exit status, or minus the signal that ended it."""
         ...
 
 
 class Starter:
-    """The dispatcher's end: asks, and has the answer at once."""
+    """The dispatcher's end: sends a request and waits for the reply."""
 
     def __init__(self, link: socket.socket, pid: int) -> None:
         self.pid = pid
         self._link = link
 
     def start(self, stdin: int, stderr: int, wire: int, logbook: int) -> tuple[Started, int]:
-        """Start a quantum runtime with these descriptors: the process, and a pidfd. OSError if that can't be."""
-        word, number, pidfds = self._ask(b"start", [stdin, stderr, wire, logbook])
+        """Start a quantum runtime with these descriptors: the process, and a pidfd. OSError if that fails."""
+        word, number, pidfds = self._request(b"start", [stdin, stderr, wire, logbook])
         if word != b"started":
             raise OSError(number, os.strerror(number))
         return _Child(self, number), pidfds[0]
 
-    def order(self, word: bytes, pid: int) -> int:
-        """Have a process killed, or waited for: its status."""
-        return self._ask(b"%b %d" % (word, pid), [])[1]
+    def send_command(self, word: bytes, pid: int) -> int:
+        """Have a process killed, or waited for; returns its status."""
+        return self._request(b"%b %d" % (word, pid), [])[1]
 
     def close(self) -> None:
         """End this process, and all that it has started."""
@@ -66,22 +66,22 @@ class Starter:
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
-    def _ask(self, question: bytes, descriptors: list[int]) -> tuple[bytes, int, list[int]]:
+    def _request(self, request: bytes, descriptors: list[int]) -> tuple[bytes, int, list[int]]:
         try:
-            socket.send_fds(self._link, [question], descriptors)
-            answer, pidfds, _, _ = socket.recv_fds(self._link, _LIMIT, 1)
+            socket.send_fds(self._link, [request], descriptors)
+            reply, pidfds, _, _ = socket.recv_fds(self._link, _LIMIT, 1)
         except ConnectionError:
-            answer = b""
-        if not answer:  # all that it has started has ended with it, and nobody here may start anything
+            reply = b""
+        if not reply:  # its children have ended with it, and this process cannot start others
             raise QslurmError(
                 "The process that starts quantum runtimes has ended.", hint="Restart the dispatcher."
             )
-        word, _, number = answer.partition(b" ")
+        word, _, number = reply.partition(b" ")
         return word, int(number), pidfds
 
 
 class _Child:
-    """See Started."""
+    """A process of the starter's; see Started."""
 
     def __init__(self, starter: Starter, pid: int) -> None:
         self._starter = starter
@@ -90,21 +90,21 @@ class _Child:
 
     def kill(self) -> None:
         if self._status is None:
-            self._starter.order(b"kill", self._pid)
+            self._starter.send_command(b"kill", self._pid)
 
     def wait(self) -> int:
         if self._status is None:
-            self._status = self._starter.order(b"wait", self._pid)
+            self._status = self._starter.send_command(b"wait", self._pid)
         return self._status
 
 
-def begin(user: str) -> Starter:
-    """Fork the process that starts commands as this user, and give its capabilities up here.
+def fork_starter(user: str) -> Starter:
+    """Fork the process that starts commands as this user, and drop this process's capabilities.
 
-    ConfigError if there is no such user, or this process must not become another one.
+    ConfigError for an unknown user, or without the capabilities.
     """
     try:
-        entry = pwd.getpwnam(user)
+        account = pwd.getpwnam(user)
     except KeyError as error:
         raise ConfigError(f"[dispatcher] runtime_user: unknown user {user!r}.") from error
     needed = (kernel.CAP_SETUID, kernel.CAP_SETGID, kernel.CAP_KILL)
@@ -113,30 +113,30 @@ def begin(user: str) -> Starter:
             f"[dispatcher] runtime_user: permission denied to switch to {user!r}.",
             hint="Its systemd unit must have AmbientCapabilities=CAP_SETUID CAP_SETGID CAP_KILL.",
         )
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    dispatcher_end, starter_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        ours.close()
-        _serve(theirs, parent, lambda: _become(entry.pw_uid, entry.pw_gid))
-    theirs.close()
+        dispatcher_end.close()
+        _serve(starter_end, parent, lambda: _switch_user(account.pw_uid, account.pw_gid))
+    starter_end.close()
     kernel.give_up_all()
-    return Starter(ours, pid)
+    return Starter(dispatcher_end, pid)
 
 
-def _become(uid: int, gid: int) -> None:
+def _switch_user(uid: int, gid: int) -> None:
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     kernel.give_up_all()
 
 
-def _serve(link: socket.socket, parent: int, become: Callable[[], None]) -> NoReturn:
-    """Until the dispatcher hangs up."""
+def _serve(link: socket.socket, parent: int, switch_user: Callable[[], None]) -> NoReturn:
+    """Serve requests until the dispatcher closes the connection."""
     link = socket.socket(fileno=fcntl.fcntl(link.detach(), fcntl.F_DUPFD_CLOEXEC, 64))
-    os.closerange(WIRE, link.fileno())
-    for place in (WIRE, LOGBOOK):  # nothing else may have these numbers
-        os.dup2(0, place, inheritable=False)
+    os.closerange(LANE_SOCKET, link.fileno())
+    for number in (LANE_SOCKET, LOGBOOK):  # reserve these numbers
+        os.dup2(0, number, inheritable=False)
     for number in (
         signal.SIGTERM,
         signal.SIGINT,
@@ -145,18 +145,18 @@ def _serve(link: socket.socket, parent: int, become: Callable[[], None]) -> NoRe
     end_with(parent)
     children: dict[int, subprocess.Popen[bytes]] = {}
     while True:
-        question, descriptors, _, _ = socket.recv_fds(link, _LIMIT, _DESCRIPTORS)
-        if not question:
+        request, descriptors, _, _ = socket.recv_fds(link, _LIMIT, _MAX_DESCRIPTORS)
+        if not request:
             os._exit(0)
         try:
-            if question == b"start":
-                child = _start(descriptors, become)
+            if request == b"start":
+                child = _start(descriptors, switch_user)
                 children[child.pid] = child
                 pidfd = os.pidfd_open(child.pid)
                 socket.send_fds(link, [b"started %d" % child.pid], [pidfd])
                 os.close(pidfd)
                 continue
-            word, _, pid = question.partition(b" ")
+            word, _, pid = request.partition(b" ")
             if word == b"kill":
                 children[int(pid)].kill()
                 link.send(b"killed 0")
@@ -170,15 +170,15 @@ def _serve(link: socket.socket, parent: int, become: Callable[[], None]) -> NoRe
                 os.close(descriptor)
 
 
-def _start(descriptors: list[int], become: Callable[[], None]) -> subprocess.Popen[bytes]:
+def _start(descriptors: list[int], switch_user: Callable[[], None]) -> subprocess.Popen[bytes]:
     stdin, stderr, wire, logbook = descriptors
 
     def prepare() -> None:
-        os.dup2(wire, WIRE)
+        os.dup2(wire, LANE_SOCKET)
         os.dup2(logbook, LOGBOOK)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        become()
+        switch_user()
 
     return subprocess.Popen(
         command("qslurm.runtimes.quantum.process"),
@@ -186,7 +186,7 @@ def _start(descriptors: list[int], become: Callable[[], None]) -> subprocess.Pop
         stdout=subprocess.DEVNULL,
         stderr=stderr,
         start_new_session=True,
-        pass_fds=(WIRE, LOGBOOK),
+        pass_fds=(LANE_SOCKET, LOGBOOK),
         preexec_fn=prepare,  # noqa: PLW1509 -- there is one thread
         cwd="/",
     )

@@ -1,7 +1,8 @@
-"""What a quantum runtime may still ask of the kernel once it has all it needs: seccomp(2), by a small BPF program.
+"""The system calls that a quantum runtime may still make once it is ready: a seccomp(2) filter, as a small BPF
+program.
 
-It parses users' circuits with large libraries in C++. Whoever takes over such a process can compute, and answer the
-dispatcher; start a program, write a file, open a connection, or look at another process it can't.
+The process parses users' circuits with large C++ libraries. Code that takes it over can compute and reply to
+the dispatcher, but cannot start programs, write files, open connections, or inspect other processes.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None), "fchown": (93, 55),
     "lchown": (94, None), "fchownat": (260, 54), "truncate": (76, 45), "mknod": (133, None), "mknodat": (259, 33),
     "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "fanotify_init": (300, 262),
-    # what the system looks like, and who this is
+    # mounts, namespaces, users, the system
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
     "setns": (308, 268), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
     "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
@@ -59,7 +60,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "settimeofday": (164, 170),
     "clock_settime": (227, 112), "adjtimex": (159, 171), "syslog": (103, 116), "iopl": (172, None),
     "ioperm": (173, None),
-    # the kernel's large and seldom used parts
+    # large and rarely used subsystems
     "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "keyctl": (250, 219),
     "add_key": (248, 217), "request_key": (249, 218), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427), "init_module": (175, 105), "finit_module": (313, 273),
@@ -69,15 +70,15 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
 Instruction = tuple[int, int, int, int]
 
 
-def is_known() -> bool:
+def is_supported() -> bool:
     """Whether there is a filter for this machine."""
     return platform.machine() in _MACHINES
 
 
-def shut_in() -> None:
-    """Let no thread of this process have what is refused, for good; nothing happens on a machine that is not known.
+def apply_filter() -> None:
+    """Refuse the listed system calls to all threads of this process, for good; does nothing on unsupported machines.
 
-    OSError if the kernel takes no filter.
+    Raises OSError if the kernel rejects the filter.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:

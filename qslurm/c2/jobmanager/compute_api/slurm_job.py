@@ -21,7 +21,7 @@ def check_job(file: ApiRecord, text: str, asked: JobIn, backend: BackendStatus) 
 
     A process of its own reads the file, as before a job's admission: it may take all time and memory that it is given.
     """
-    from qslurm.runtimes.quantum.circuit_reader import complaint
+    from qslurm.runtimes.quantum.circuit_reader import refusal_reason
 
     name, language = file_name(file), file["language_id"]
     if language not in {CQASM, PYTHON}:
@@ -30,7 +30,7 @@ def check_job(file: ApiRecord, text: str, asked: JobIn, backend: BackendStatus) 
     shots = asked.number_of_shots or 1
     if kind == "circuit" and shots > backend.max_shots:
         raise InvalidInputError(f"{name}: {shots} shots exceed the backend's limit of {backend.max_shots}.")
-    if wrong := complaint(Envelope(kind=kind, source=text, file=name), backend.qubits):
+    if wrong := refusal_reason(Envelope(kind=kind, source=text, file=name), backend.qubits):
         raise InvalidInputError(wrong)
 
 

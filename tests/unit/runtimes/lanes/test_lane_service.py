@@ -54,7 +54,7 @@ class Served:
         self.then(len(self.done))
         return Outcome(counts={"0": 1}, raw_data=None, shots_requested=1, shots_done=1, seconds=0.001)
 
-    def goes_on(self) -> bool:
+    def may_continue(self) -> bool:
         """There is nothing to do: the clients have been answered."""
         for number, client in enumerate(self.clients):
             data = client.wait_answer(0) if len(self.answers[number]) < self.asked[number] else None
@@ -68,7 +68,7 @@ class Served:
         lanes = LaneSet([Lane("runtime", *map(os.dup, owned.for_runtime)) for owned in self.owned], LEASE)
         try:
             return serve_lanes(
-                lanes, self.logbook, LEASE, self.perform, goes_on=self.goes_on, watch_s=watch_s
+                lanes, self.logbook, LEASE, self.perform, may_continue=self.may_continue, watch_s=watch_s
             )
         finally:
             lanes.close()

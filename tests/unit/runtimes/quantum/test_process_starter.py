@@ -13,7 +13,7 @@ import pytest
 from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.errors import ConfigError
 from qslurm.protocol.messages import Admitted, Finish
-from qslurm.runtimes.quantum.process_starter import begin
+from qslurm.runtimes.quantum.process_starter import fork_starter
 from qslurm.wire.credentials import Munge
 from tests.unit.c2.dispatcher.running import Running, circuit_job, is_gone, slow_circuit
 from tests.unit.waiting import until
@@ -127,7 +127,7 @@ def test_a_dispatcher_that_must_not_become_another_says_so(
 
 def test_a_user_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="qslurm-nobody-at-all"):
-        begin("qslurm-nobody-at-all")
+        fork_starter("qslurm-nobody-at-all")
 
 
 def test_it_is_off_unless_it_is_set() -> None:

@@ -63,8 +63,8 @@ def test_what_ends_at_once_is_started_ever_more_seldom_and_its_backend_says_why(
                 runtime.joined_at = now + 1e9 if number % 2 else 0.0  # it has just joined; or it has not
                 runtime.process.kill()
                 (ended,) = until(pool.ended)
-                pool.dead(ended)
-                pool.forget(ended)
+                pool.end_reason(ended)
+                pool.remove(ended)
                 assert pool.failed_starts("qx") == number
                 pauses.append(pool._not_before["qx"])
             assert pauses == sorted(pauses)
@@ -75,8 +75,8 @@ def test_what_ends_at_once_is_started_ever_more_seldom_and_its_backend_says_why(
             runtime.used = True  # it has executed something
             runtime.process.kill()
             (ended,) = until(pool.ended)
-            pool.dead(ended)
-            pool.forget(ended)
+            pool.end_reason(ended)
+            pool.remove(ended)
             assert pool.failed_starts("qx") == 0
         finally:
             pool.close(lambda: None)

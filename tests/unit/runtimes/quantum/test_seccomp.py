@@ -9,21 +9,21 @@ import sys
 import pytest
 from testbed.layout import CHECKOUT
 
-from qslurm.runtimes.quantum.seccomp import is_known
+from qslurm.runtimes.quantum.seccomp import is_supported
 
-pytestmark = pytest.mark.skipif(not is_known(), reason="no filter for this machine")
+pytestmark = pytest.mark.skipif(not is_supported(), reason="no filter for this machine")
 
 ROOT = CHECKOUT
 
 _SHUT_IN = """
 import ctypes, os, resource, signal, socket, subprocess, sys, threading
 sys.path.insert(0, sys.argv[1])
-from qslurm.runtimes.quantum.seccomp import shut_in
+from qslurm.runtimes.quantum.seccomp import apply_filter
 libc = ctypes.CDLL(None, use_errno=True)
 parent = os.getppid()
 thread = threading.Thread(target=input)  # one that was there before
 here = os.open("/", os.O_RDONLY)
-shut_in()
+apply_filter()
 def call(name, *arguments):
     if getattr(libc, name)(*arguments) < 0:
         raise OSError(ctypes.get_errno(), name)
@@ -70,7 +70,7 @@ ALLOWED = {
 }
 
 
-def shut_in(action: str) -> subprocess.CompletedProcess[str]:
+def run_filtered(action: str) -> subprocess.CompletedProcess[str]:
     code = _SHUT_IN.replace("{action}", action)
     return subprocess.run(
         [sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=60, check=False
@@ -79,24 +79,24 @@ def shut_in(action: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("action", REFUSED.values(), ids=REFUSED.keys())
 def test_what_leads_out_is_refused(action: str) -> None:
-    done = shut_in(action)
+    done = run_filtered(action)
     assert done.returncode == errno.EPERM, done.stderr
 
 
 @pytest.mark.parametrize("action", ALLOWED.values(), ids=ALLOWED.keys())
 def test_what_computing_needs_is_there(action: str) -> None:
-    done = shut_in(action)
+    done = run_filtered(action)
     assert done.returncode == 0, done.stderr
 
 
 def test_it_may_end_itself() -> None:
-    assert shut_in("os.abort()").returncode < 0
+    assert run_filtered("os.abort()").returncode < 0
 
 
 _THREAD = """
 import queue, socket, sys, threading
 sys.path.insert(0, sys.argv[1])
-from qslurm.runtimes.quantum.seccomp import shut_in
+from qslurm.runtimes.quantum.seccomp import apply_filter
 asked, said = queue.Queue(), queue.Queue()
 def work():
     asked.get()
@@ -107,7 +107,7 @@ def work():
     else:
         said.put(0)
 threading.Thread(target=work, daemon=True).start()
-shut_in()
+apply_filter()
 asked.put(1)
 sys.exit(said.get())
 """

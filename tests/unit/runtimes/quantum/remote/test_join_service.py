@@ -90,7 +90,7 @@ def dispatcher() -> Iterator[Dispatcher]:
             yield Dispatcher(socket)
         finally:
             agent.stop()
-            os.write(agent.bell, b".")
+            os.write(agent.wake_fd, b".")
             thread.join()
 
 
