@@ -89,7 +89,7 @@ class PermissionDeniedError(QslurmError):
 
 
 class TooOftenError(QslurmError):
-    """The center asks for more renewals of its token than anybody needs."""
+    """The center renews its token too often."""
 
     kind = "too_often"
 

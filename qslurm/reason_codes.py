@@ -1,4 +1,4 @@
-"""Why a job ended or waits, for programs: a code goes beside the sentence of a reason, and alone is decided by."""
+"""Codes of reasons why a job ended or waits. Programs decide by the code, never by the sentence beside it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from enum import StrEnum
 
 
 class ReasonCode(StrEnum):
-    """Kept in the store, and sent to centers: a code never changes its meaning, the sentence beside it may."""
+    """Stored and sent to centers: the meaning of a code never changes."""
 
     NONE = ""
-    """Nobody has to decide by this reason."""
+    """No program decides by this reason."""
     END_UNKNOWN = "end_unknown"
-    """C2's Slurm was killed while the job ran: how it ended is not known."""
+    """C2's Slurm was killed while the job ran; how it ended is unknown."""
     USED_UP = "used_up"
     """The job has used its QPU-seconds."""
     IDLE_LIMIT = "idle_limit"
-    """Nothing was asked of the session for as long as it may be idle."""
+    """The session had no requests for its idle limit."""
 
 
 END_UNKNOWN = (
     "C2's Slurm was killed while the job ran, and wanted to run it again; how it ended is not known."
 )
-"""What ReasonCode.END_UNKNOWN is told as."""
+"""The sentence for ReasonCode.END_UNKNOWN."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import click
 
-from qslurm.system.encoding_errors import let_take_any_text
+from qslurm.system.encoding_errors import replace_unencodable
 
 _lost: OSError | None = None
 
@@ -22,8 +22,8 @@ _lost: OSError | None = None
 def prepare() -> None:
     """Let stdout and stderr accept any text: characters that their encoding lacks are replaced."""
     _reserve_standard_streams()
-    let_take_any_text(sys.stdout)
-    let_take_any_text(sys.stderr)
+    replace_unencodable(sys.stdout)
+    replace_unencodable(sys.stderr)
 
 
 def _reserve_standard_streams() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, owner: int = -1, group: int = -1) -> None:
     """Write `data` to `path`; readers see the old or the new file, also after a power cut.
 
-    The file has `mode` from its first moment on, whatever the umask; `owner` and `group` are ids, -1 keeps
-    the caller's. OSError as the system gives it; nothing is left behind then.
+    The file never has another mode than 0600 or `mode`, whatever the umask. `owner` and `group` are ids; -1 keeps the
+    caller's. OSError if it fails; no file is left then.
     """
-    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         try:
             with open(handle, "wb", closefd=False) as file:
@@ -24,9 +24,9 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, owner: int =
             os.fsync(handle)
         finally:
             os.close(handle)
-        draft.rename(path)
+        temporary.rename(path)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _flush_folder(path.parent)
 

@@ -1,12 +1,12 @@
-"""Pauses between attempts, longer after each that fails."""
+"""Exponential backoff."""
 
 from __future__ import annotations
 
 
 class Backoff:
-    """`first_s` after the first failure, twice as long after each further one, `longest_s` at most.
+    """Pauses of `first_s` after the first failure, then twice the last one, `longest_s` at most.
 
-    With `at_once` there is no pause after the first of all.
+    With `at_once` there is no pause after the first failure.
     """
 
     def __init__(self, first_s: float, longest_s: float, *, at_once: bool = False) -> None:
@@ -15,7 +15,7 @@ class Backoff:
         self.failures = 0
 
     def fail(self) -> float:
-        """Note a failure; the seconds to wait before the next attempt."""
+        """Count a failure. Returns the seconds to wait before the next attempt."""
         self.failures += 1
         doublings = self.failures - 1 - self._at_once
         if doublings < 0:
@@ -23,5 +23,5 @@ class Backoff:
         return min(self._first_s * 2.0 ** min(doublings, 64), self._longest_s)
 
     def succeed(self) -> None:
-        """An attempt has succeeded: the next failure is the first."""
+        """Reset after a success."""
         self.failures = 0

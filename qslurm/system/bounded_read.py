@@ -1,7 +1,6 @@
-"""Reads files with limits on size and time.
+"""Reads files with limits on size and time, since a path may be a FIFO without a writer or an endless device.
 
-Where a file should be there may be a FIFO that nobody writes to, a device without end, or a pipe of the shell
-(`<(command)`), which is fine.
+Pipes of the shell (`<(command)`) are allowed.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ import select
 import time
 from pathlib import Path
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 """Time-out in seconds of reading a pipe or terminal."""
 
 
-def read_bounded(path: Path, limit: int, *, patience_s: float = PATIENCE_S) -> bytes:
+def read_bounded(path: Path, limit: int, *, timeout_s: float = TIMEOUT_S) -> bytes:
     """Read at most `limit` + 1 bytes of `path`; more than `limit` means that it is larger.
 
-    OSError as the system gives it; TimeoutError (one of them) for what has not come to its end in time.
+    OSError if that fails, TimeoutError if the end is not reached in time.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
-        until = time.monotonic() + patience_s
+        until = time.monotonic() + timeout_s
         pieces: list[bytes] = []
         room = limit + 1
         while room > 0:

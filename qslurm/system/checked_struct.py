@@ -1,4 +1,4 @@
-"""Reads configuration into structs whose fields have types and ranges; a typo is told the nearest known key."""
+"""Converts configuration to structs, with errors that name the key and suggest the nearest known one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 def checked_struct(values: dict[str, Any], kind: type[_Struct], name: str, where: str = "") -> _Struct:
-    """The values as a struct; ConfigError for one that its fields don't allow, and for a key that is none of them.
+    """Convert `values` to a struct; ConfigError for invalid values and unknown keys.
 
-    `name` is what the file is called, `where` stands before each key, such as "options.".
+    For messages, `name` is the file and `where` the prefix of each key, such as "options.".
     """
     _refuse_unknown_keys(values, kind, where, name)
     try:

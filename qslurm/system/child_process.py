@@ -1,7 +1,7 @@
-"""Child processes for risky work, such as executing circuits in QX or parsing in libqasm.
+"""Child processes for work that may crash, such as executing circuits in QX or parsing them with libqasm.
 
-Such a process gets what it must know on its standard input, never on the command line that everybody can
-read, and it ends with the process that started it, even when that is killed with -9.
+They get their data on standard input, because every user can read command lines, and they are killed when their parent
+ends, however that happens.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 import qslurm
 
 _PR_SET_PDEATHSIG = 1
-_LOG_LIMIT = 1 << 20  # bytes that such a process may write to a file (its standard error)
+_LOG_LIMIT = 1 << 20  # bytes that a child may write to a file (its standard error)
 
 
 def command(module: str) -> list[str]:
     """The command line that runs `main()` of a module of this package.
 
-    `-I` keeps the environment, the current folder and the user's own packages out; so where this package is
-    must be said, because a checkout is not on the path of an isolated Python.
+    `-I` ignores the environment, the current directory and the user's packages. So the package's location is added to
+    the path.
     """
     root = str(Path(qslurm.__file__).parent.parent)
     code = f"import sys; sys.path.insert(0, {root!r}); from {module} import main; main()"
-    return [sys.executable, "-I", *_where_bytecode_goes(), "-c", code]
+    return [sys.executable, "-I", *_bytecode_options(), "-c", code]
 
 
-def _where_bytecode_goes() -> list[str]:
-    """The environment of a child; cache settings are inherited."""
+def _bytecode_options() -> list[str]:
+    """Python options with this process's bytecode cache settings."""
     if sys.dont_write_bytecode:
         return ["-B"]
     return ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
@@ -42,14 +42,14 @@ def end_with(parent: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:  # it ended before the kernel knew
+    if os.getppid() != parent:  # the parent ended before prctl
         raise SystemExit(1)
 
 
 def limit_memory(more: int) -> None:
     """Limit this process's memory to its current size plus this many bytes.
 
-    Python raises MemoryError; a C++ library that does not expect it ends the process, see `ran_out_of_memory`.
+    Beyond it Python raises MemoryError; C++ libraries may abort, see `ran_out_of_memory`.
     """
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more)
@@ -69,7 +69,7 @@ def _limit(which: int, value: int) -> None:
 
 
 _ENOUGH = (
-    # what `ulimit` calls it, the number of its units that is enough for all processes of `qslurm run`
+    # option of `ulimit`, its unit, and the number of units that `qslurm run` needs
     (resource.RLIMIT_AS, "-v", 1024, 2 << 20),
     (resource.RLIMIT_FSIZE, "-f", 1024, 64 << 10),
     (resource.RLIMIT_NOFILE, "-n", 1, 64),
@@ -88,14 +88,12 @@ def low_limits() -> str:
 
 
 def ran_out_of_memory(stderr: str) -> bool:
-    """Whether that is what a process says last that ended for want of memory: it leaves nothing but these words, of
-    C++'s runtime (std::bad_alloc, before abort) and of Python's.
-    """
+    """Whether a process's standard error shows that it ran out of memory, in C++ (std::bad_alloc) or in Python."""
     return "bad_alloc" in stderr or "MemoryError" in stderr
 
 
 def restrain() -> None:
-    """No core dumps, no large files, and first choice of the OOM killer."""
+    """Disable core dumps and large files, and make this process the OOM killer's first choice."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit(resource.RLIMIT_FSIZE, _LOG_LIMIT)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

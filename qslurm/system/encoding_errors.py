@@ -1,5 +1,5 @@
-"""What no text, or no terminal, has letters for: bytes that are not UTF-8, as Python has them in a file's name, an
-argument or a variable (surrogates, PEP 383), and letters that an encoding lacks.
+"""Replaces what cannot be encoded: bytes that are not UTF-8 in file names, arguments and variables (surrogates, PEP
+383), and characters that a terminal's encoding lacks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import io
 import re
 
 REPLACE = "qslurm"
-"""The name of our codec error handler."""
+"""The name of the codec error handler."""
 
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
 
@@ -22,12 +22,14 @@ def without_surrogates(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def let_take_any_text(stream: object) -> None:
+def replace_unencodable(stream: object) -> None:
     """Make stdout or stderr replace characters that they cannot encode."""
     if not isinstance(stream, io.TextIOWrapper):
         return
     codecs.register_error(REPLACE, _replaced)
-    ascii_only = codecs.lookup(stream.encoding).name == "ascii"  # nobody has said which: as Python has it
+    ascii_only = (
+        codecs.lookup(stream.encoding).name == "ascii"
+    )  # Python's default if the locale sets no encoding
     stream.reconfigure(encoding="utf-8" if ascii_only else None, errors=REPLACE)
 
 

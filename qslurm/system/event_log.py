@@ -17,12 +17,12 @@ _LEVELS = {
 }
 
 
-class AtMost(logging.Filter):
+class RateLimit(logging.Filter):
     """Limits records per minute for events that anyone can cause; the next record counts the dropped ones."""
 
-    def __init__(self, a_minute: int) -> None:
+    def __init__(self, per_minute: int) -> None:
         super().__init__()
-        self._most = a_minute
+        self._most = per_minute
         self._lock = threading.Lock()
         self._passed = self._left_out = 0
         self._since = float("-inf")
@@ -46,13 +46,13 @@ class AtMost(logging.Filter):
 class EventLog:
     """A logger of events with fields, such as `job` and `center`.
 
-    `a_minute` bounds events that anybody can cause.
+    `per_minute` limits events that any user can cause.
     """
 
-    def __init__(self, name: str, *, a_minute: int | None = None) -> None:
+    def __init__(self, name: str, *, per_minute: int | None = None) -> None:
         self._logger = logging.getLogger(name)
-        if a_minute is not None:
-            self._logger.addFilter(AtMost(a_minute))
+        if per_minute is not None:
+            self._logger.addFilter(RateLimit(per_minute))
 
     def debug(self, event: str, /, **fields: Field) -> None:
         """Log at debug level."""

@@ -9,13 +9,13 @@ import sys
 import threading
 from typing import NoReturn
 
-_exit = os._exit  # a job's code may have put something else in its place by then
+_exit = os._exit  # bound here, because a job's code may replace it
 
 
 def leave(code: int) -> NoReturn:
-    """Exit as the interpreter would, without freeing memory: with scipy that takes 0.1 s.
+    """Exit as the interpreter would, but without freeing memory, which takes 0.1 s with scipy.
 
-    It is also the way out for a fork, which must not return to whom it was forked from.
+    Also for forked children, which must not return into their parent's code.
     """
     with contextlib.suppress(BaseException):
         threading._shutdown()  # type: ignore[attr-defined]

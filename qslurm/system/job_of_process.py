@@ -1,7 +1,7 @@
 """Finds the Slurm job of a process by its slurmstepd ancestor, which users cannot forge.
 
-All researchers of a center are one user on C2, so a uid does not say whose job somebody asks about, and a secret would
-lie where every other process of that user can read it. What the kernel says of a process, they can't change.
+All researchers of a center are one user on C2: a uid does not identify a job, and a secret could be read by the user's
+other processes. Users cannot change what the kernel reports of a process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Ancestor(NamedTuple):
 def job_among(ancestors: Iterable[Ancestor]) -> int | None:
     """The job of a process with these ancestors, nearest first; None if it is in no job.
 
-    The outermost counts: what a job starts can call itself anything.
+    The outermost counts, because a job's processes can set their names.
     """
     found = None
     for one in ancestors:
@@ -37,7 +37,7 @@ def job_among(ancestors: Iterable[Ancestor]) -> int | None:
 
 
 def name_of_watcher(job_id: int) -> str:
-    """What a root's process calls itself (`comm`) that has been given a job's step, and is no slurmstepd's child."""
+    """The name (`comm`) of a root process that runs a job's step without being slurmstepd's child."""
     return f"job-{job_id}"
 
 
@@ -45,7 +45,7 @@ def job_of(pid: int) -> int | None:
     """The job of a local process; None if it is in no job, or has ended."""
     try:
         return job_among(_ancestors(pid))
-    except (OSError, ValueError, IndexError):  # it, or one of them, has ended
+    except (OSError, ValueError, IndexError):  # the process, or an ancestor, has ended
         return None
 
 
@@ -57,10 +57,10 @@ def _ancestors(pid: int) -> Iterator[Ancestor]:
         pid, child_began = parent, began
         name, parent, began = _stat(pid)
         if began > child_began:
-            raise ValueError("a parent that is younger is another process")
+            raise ValueError("the parent is younger: its pid was reused")
         if name.startswith("slurmstepd") or _WATCHER.match(name):
             yield Ancestor(name, _title(pid), _is_roots(pid))
-    raise ValueError("it has too many ancestors")
+    raise ValueError("too many ancestors")
 
 
 def _stat(pid: int) -> tuple[str, int, int]:
@@ -76,7 +76,7 @@ def _title(pid: int) -> str:
 
 
 def _is_roots(pid: int) -> bool:
-    """A program that is set-user-id root has its user's uid as its real one."""
+    """Whether all its uids are 0: a set-user-id root program has its user's real uid."""
     lines = _read(f"/proc/{pid}/status").splitlines()
     return next(line for line in lines if line.startswith("Uid:")).split()[1:] == ["0"] * 4
 

@@ -93,8 +93,8 @@ def give_up_all() -> None:
 def become(uid: int, *, hidden: bool) -> None:
     """Switch to this user permanently, without capabilities; set groups before.
 
-    With `hidden`, none of this user's processes can trace this one or read its memory, and it leaves no core; then only
-    root sees what it has written, too. Looks at itself afterwards, and raises PermissionError when anything is left.
+    With `hidden`, none of this user's processes can trace this one or read its memory, and it dumps no core; its files
+    in /proc belong to root then. PermissionError if any privilege is left.
     """
     _drop_bounding(())
     _prctl(_PR_SET_SECUREBITS, _SECURE)

@@ -2,7 +2,7 @@
 
     time=2026-11-22T12:26:00.123Z level=info part=gate event="job released" job=12 center=snellius
 
-Whatever stands in a value, it stays one value in one line, and does nothing to a terminal.
+Values are escaped, so that they stay one value in one line and contain no terminal control sequences.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _escaped(character: str) -> str:
     if character.isprintable():
         return character
     number = ord(character)
-    if number > 0xFFFF:  # as JSON has it
+    if number > 0xFFFF:  # a surrogate pair, as in JSON
         number -= 0x10000
         return f"\\u{0xD800 + (number >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
     return f"\\u{number:04x}"

@@ -1,4 +1,4 @@
-"""Runs a command and says what CPU time it took, that of no other one."""
+"""Runs a command and measures its CPU time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended, and what it said."""
+    """The result of a command."""
 
     returncode: int
     stdout: bytes
@@ -21,8 +21,8 @@ class Finished:
 
 
 def run_measured(command: Sequence[str], environ: Mapping[str, str], timeout_s: float) -> Finished:
-    """Run it with nothing on its standard input. TimeoutError, and it is killed, if it has not ended in time."""
-    # Into memory, not through pipes: then its end is all that is waited for, and the kernel says what it took.
+    """Run a command with empty standard input. After `timeout_s` it is killed, with TimeoutError."""
+    # Output goes to memory files, not pipes, so that waiting for the end is enough; wait4 returns the CPU time.
     with _in_memory("stdout") as stdout, _in_memory("stderr") as stderr:
         process = subprocess.Popen(
             command, env=environ, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
@@ -34,7 +34,7 @@ def run_measured(command: Sequence[str], environ: Mapping[str, str], timeout_s: 
             process.wait()
             raise
         _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)  # so that nobody waits for it again
+        process.returncode = os.waitstatus_to_exitcode(status)  # so that Popen does not wait again
         return Finished(process.returncode, _content(stdout), _content(stderr), used.ru_utime + used.ru_stime)
 
 

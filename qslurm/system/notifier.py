@@ -12,14 +12,14 @@ class Notifier:
     """Events by what can change. Listen, then check, then wait, so that no change is missed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Made in the loop's thread."""
+        """Make it in the loop's thread."""
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._listening: dict[Hashable, set[asyncio.Event]] = {}
 
     @contextmanager
     def listening(self, *what: Hashable) -> Iterator[asyncio.Event]:
-        """An event that is set when `what` is notified. In the loop's thread only."""
+        """An event that is set by `notify` for one of `what`. Use it in the loop's thread."""
         event = asyncio.Event()
         for one in what:
             self._listening.setdefault(one, set()).add(event)

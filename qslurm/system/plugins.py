@@ -1,4 +1,4 @@
-"""Finds a plug-in by the name of its entry point, and imports it then: what nobody asks for is never loaded."""
+"""Loads a plug-in by the name of its entry point, when it is needed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def load_plugin(group: str, name: str, built_in: Mapping[str, str]) -> Any:
-    """The plug-in with this name: one of `built_in` (`package.module:attribute`), or one of another distribution.
+    """A plug-in of qslurm (`built_in`, by name, as `package.module:attribute`) or of another distribution.
 
-    Those of qslurm itself are found without a look at what is installed: that look takes longer than a circuit.
-    None if there is none; ImportError or AttributeError if it can't be loaded.
+    Built-in ones need no search of the installed distributions, which takes longer than a circuit. None if there is no
+    such plug-in; ImportError or AttributeError if it can't be loaded.
     """
     if name in built_in:
         module, _, attribute = built_in[name].partition(":")

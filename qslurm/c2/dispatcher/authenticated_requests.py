@@ -43,7 +43,7 @@ from qslurm.wire.connection import Address, Connection
 from qslurm.wire.credentials import Identity
 
 log = EventLog(__name__)
-refusals = EventLog(f"{__name__}.refusals", a_minute=60)
+refusals = EventLog(f"{__name__}.refusals", per_minute=60)
 
 _TOO_MANY = Refused(kind="unreachable", reason="Too many requests. Try again.")
 

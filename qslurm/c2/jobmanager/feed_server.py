@@ -28,7 +28,7 @@ from qslurm.wire.peer import peer_uid
 from qslurm.wire.unix_socket import listen_unix
 
 log = EventLog(__name__)
-refusal_log = EventLog(f"{__name__}.refusals", a_minute=10)
+refusal_log = EventLog(f"{__name__}.refusals", per_minute=10)
 
 REFUSAL_PAUSE_S = 0.01
 """Pause after a refused connection, which bounds the time that such connections cost."""

@@ -29,7 +29,7 @@ from qslurm.system.logfmt import Field
 if TYPE_CHECKING:
     from qslurm.c2.jobmanager.center_limits import CenterLimits
 
-log = EventLog(__name__, a_minute=60)
+log = EventLog(__name__, per_minute=60)
 
 BODY_S = 30.0
 """Time limit for a request's body to arrive."""

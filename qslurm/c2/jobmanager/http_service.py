@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from qslurm.c2.config.file import C2Config
 from qslurm.errors import ConfigError, UnreachableError
-from qslurm.system.event_log import AtMost, configure
+from qslurm.system.event_log import RateLimit, configure
 
 if TYPE_CHECKING:
     import uvicorn
@@ -64,7 +64,7 @@ def serve(config: C2Config) -> None:
     from qslurm.c2.jobmanager.rest_api import make_app
 
     configure("jobmanager")
-    logging.getLogger("uvicorn.error").addFilter(AtMost(MOST_LINES))
+    logging.getLogger("uvicorn.error").addFilter(RateLimit(MOST_LINES))
     host, port = parse_listen(config.jobmanager.listen)
     with _changes_api(config) as changes, answering_metrics(config):
         server = _server(make_app(config, changes), host, port, changes.dismiss if changes else _nothing)

@@ -32,7 +32,7 @@ from qslurm.runtimes.classical import job_limits, view
 from qslurm.runtimes.classical.script import run_script
 from qslurm.runtimes.classical.warm.warm_client import DONE, FAILED
 from qslurm.system import kernel
-from qslurm.system.encoding_errors import let_take_any_text
+from qslurm.system.encoding_errors import replace_unencodable
 from qslurm.system.fast_exit import leave
 from qslurm.system.job_of_process import name_of_watcher
 
@@ -279,8 +279,8 @@ def _third_process(step: Step, request: int, stdio: list[int]) -> NoReturn:
     sys.argv = ["qslurm", "step", script]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
-    let_take_any_text(sys.stdout)
-    let_take_any_text(sys.stderr)
+    replace_unencodable(sys.stdout)
+    replace_unencodable(sys.stderr)
     vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
     _reseed_numpy()
     gc.enable()

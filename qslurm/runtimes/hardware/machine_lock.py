@@ -16,7 +16,7 @@ from qslurm.runtimes.hardware.session_guard import HardwareGuardSettings
 from qslurm.runtimes.hardware.status_stream import StatusStream
 from qslurm.runtimes.health import Health, RetryDelay, TryLaterError
 from qslurm.runtimes.machine_result import InvalidReplyError, MachineResult
-from qslurm.system.guard import Guard
+from qslurm.system.guard_process import Guard
 
 if TYPE_CHECKING:
     from qslurm.runtimes.hardware.hardware_options import HardwareOptions
@@ -63,7 +63,7 @@ class MachineLock:
 
     def check(self) -> Health:
         """Maintain the session and return the server's health. After an error this may take as long as a reply."""
-        self.guard.look()
+        self.guard.ensure_running()
         health = self._stream.receive()
         self._dynamic_outdated |= health.state == "calibrating"
         if health.state == "offline":

@@ -10,7 +10,7 @@ import logging
 import msgspec
 
 from qslurm.errors import QslurmError
-from qslurm.system.guard import listen
+from qslurm.system.guard_process import listen
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from qslurm.runtimes.quantum_inspire.platform_link import (
     UnavailableError,
     connect,
 )
-from qslurm.system.guard import listen
+from qslurm.system.guard_process import listen
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from qslurm.runtimes.quantum_inspire.platform_link import (
     connect,
 )
 from qslurm.runtimes.quantum_inspire.platform_records import PlatformRecords
-from qslurm.system.guard import Guard
+from qslurm.system.guard_process import Guard
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import Readout
@@ -92,7 +92,7 @@ class JobRunner:
 
     def check_guard(self) -> None:
         """Restart the guard if it has ended."""
-        self._guard.look()
+        self._guard.ensure_running()
 
     def backend_type(self) -> Any:
         """The platform's own description of the backend. Raises UnavailableError or RequestRefusedError."""
@@ -260,7 +260,7 @@ class JobRunner:
     def _wait(self, pause: float) -> float:
         """Wait, and return the next pause."""
         time.sleep(pause)
-        self._guard.look()
+        self._guard.ensure_running()
         return min(pause * _SLOWER, self._options.poll_s)
 
     def _add_open(self, job: int) -> None:

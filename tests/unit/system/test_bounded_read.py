@@ -47,7 +47,7 @@ def test_a_pipe_without_an_end_is_not_waited_for_for_ever() -> None:
     reading, writing = os.pipe()
     try:
         with pytest.raises(TimeoutError) as caught:
-            read_bounded(Path(f"/dev/fd/{reading}"), 10, patience_s=0.01)
+            read_bounded(Path(f"/dev/fd/{reading}"), 10, timeout_s=0.01)
         assert "pipe" in caught.value.strerror
     finally:
         os.close(reading)

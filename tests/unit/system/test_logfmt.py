@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.system.event_log import AtMost, EventFormatter, EventLog
+from qslurm.system.event_log import EventFormatter, EventLog, RateLimit
 from qslurm.system.logfmt import LONGEST, line, say, value
 from tests.unit.logfmt import read, read_all
 
@@ -97,11 +97,13 @@ def test_other_libraries_lines_and_tracebacks_are_lines_as_well() -> None:
 
 
 def test_events_that_anybody_can_cause_are_bounded_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    log = EventLog("qslurm.tests.strangers", a_minute=3)
+    log = EventLog("qslurm.tests.strangers", per_minute=3)
     for number in range(10):
         log.warning("somebody was here", number=number)
     assert [record.fields["number"] for record in caplog.records] == [0, 1, 2]  # type: ignore[attr-defined]
-    (bound,) = (one for one in logging.getLogger("qslurm.tests.strangers").filters if isinstance(one, AtMost))
+    (bound,) = (
+        one for one in logging.getLogger("qslurm.tests.strangers").filters if isinstance(one, RateLimit)
+    )
     bound._since -= 60.0
     log.warning("somebody was here", number=10)
     assert caplog.records[-1].fields == {"number": 10, "left_out": 7}  # type: ignore[attr-defined]

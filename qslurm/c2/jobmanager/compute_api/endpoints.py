@@ -45,7 +45,7 @@ from qslurm.errors import QslurmError, RefusedError
 from qslurm.protocol.messages import BackendStatus
 from qslurm.system.event_log import EventLog
 
-log = EventLog(__name__, a_minute=60)
+log = EventLog(__name__, per_minute=60)
 
 _BODY_LIMIT = 4 * 1024 * 1024  # bytes; a batch script of Slurm's is no longer
 _LOG_PAGE = 200

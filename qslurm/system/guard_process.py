@@ -1,7 +1,7 @@
 """A guard process that cleans up after a process that is killed.
 
-The one that is guarded tells its guard on a pipe what there would be to undo. When the pipe closes with such a
-note, the guard acts on it; a pipe closes however its process has ended.
+The guarded process writes what to undo as a note to a pipe. When the pipe closes, which it does however the process
+ends, the guard acts on the last note.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _at_work: list[subprocess.Popen[bytes]] = []
 class Guard:
     """The guard, as seen by the guarded process.
 
-    `module` is where its `main` is, which begins with `listen`; `charge` is what it must know to act.
+    `module` has its `main`, which calls `listen` first; `charge` is the data that the guard needs to act.
     """
 
     def __init__(self, module: str, charge: msgspec.Struct) -> None:
@@ -50,7 +50,7 @@ class Guard:
         except BrokenPipeError:
             self._replace()
 
-    def look(self) -> None:
+    def ensure_running(self) -> None:
         """Restart it if it has exited, for example out of memory."""
         if self._process.poll() is not None:
             self._replace()
@@ -59,7 +59,7 @@ class Guard:
         status = self._process.wait()
         log.warning("the guard exited with status %d; starting another", status)
         if self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # what it was not told is told to the next one
+            with suppress(BrokenPipeError):  # the next guard gets the note
                 self._process.stdin.close()
         self._process = self._start()
         self._tell(self._note.encode())
@@ -92,9 +92,9 @@ class Guard:
 def listen() -> tuple[bytes, str]:
     """The guard's main loop: waits for the guarded process to end, and undoes what it left."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends with the one it guards, and not before
+        signal.signal(number, signal.SIG_IGN)  # it ends with the guarded process
     try:
-        Path("/proc/self/oom_score_adj").write_text("0")  # the one it guards is to go first
+        Path("/proc/self/oom_score_adj").write_text("0")  # the guarded process is to be killed first
     except PermissionError as error:
         log.info("the kernel's OOM killer may still choose the guard first: %s", error)
     charge = sys.stdin.buffer.readline()
