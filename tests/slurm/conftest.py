@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from c2_platform import Platform
+from host_lock import host_lock
 from testbed import Testbed
-from turns import turn
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,7 +26,7 @@ def _release(item: pytest.Item) -> str:
 
 @pytest.fixture(autouse=True)
 def _beside_other_testbeds(request: pytest.FixtureRequest) -> Iterator[None]:
-    with turn(alone=request.node.get_closest_marker("alone") is not None):
+    with host_lock(alone=request.node.get_closest_marker("alone") is not None):
         yield
 
 

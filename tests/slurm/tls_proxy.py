@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from people import eventually
-from testbed import Testbed, files, memory
+from testbed import Testbed, files, saved_state
 from testbed.render import merged, render
 
 MAIN = """\
@@ -39,7 +39,7 @@ class TlsProxy:
              "-keyout", key, "-out", self.certificate],
             check=True, capture_output=True, timeout=60,
         )  # fmt: skip
-        variables = files.values(testbed.layout, memory.recall(testbed.layout))
+        variables = files.values(testbed.layout, saved_state.load(testbed.layout))
         tls = {
             "tls_listen": f"127.0.0.1:{self.port}",
             "tls_certificate": str(self.certificate),

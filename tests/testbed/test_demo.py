@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from demo.clusters import Researcher
-from demo.turn import turn
+from demo.demo_lock import demo_lock
 from testbed import Testbed
 from testbed.layout import CHECKOUT
 
@@ -22,11 +22,11 @@ LITTLE = ["munged-c1"]
 
 DEMO = f"""
 import sys, time
-from demo.turn import turn
+from demo.demo_lock import demo_lock
 from testbed import Testbed
 testbed = Testbed(sys.argv[1])
 try:
-    with turn(testbed, keep=False):
+    with demo_lock(testbed, keep=False):
         testbed.up({LITTLE})
         print("up", flush=True)
         time.sleep(60)
@@ -50,13 +50,13 @@ def demo(testbed: Testbed) -> subprocess.Popen[str]:
 
 def test_what_was_up_before_stays(other: Testbed) -> None:
     other.up(LITTLE)
-    with turn(other, keep=False) as stays:
+    with demo_lock(other, keep=False) as stays:
         assert stays
     assert other.pid("munged-c1")
 
 
 def test_what_the_demo_brought_up_is_taken_down(other: Testbed) -> None:
-    with turn(other, keep=False) as stays:
+    with demo_lock(other, keep=False) as stays:
         other.up(LITTLE)
         assert not stays
     assert not other.pid("munged-c1")
@@ -66,7 +66,7 @@ def test_what_a_killed_demo_left_up_is_taken_down_by_the_next(other: Testbed) ->
     with demo(other) as process:
         process.kill()
     assert other.pid("munged-c1")
-    with turn(other, keep=False) as stays:
+    with demo_lock(other, keep=False) as stays:
         assert not stays
     assert not other.pid("munged-c1")
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from testbed import Testbed, TestbedError, base, daemon, sweep
+from testbed import Testbed, TestbedError, base, daemon, leftovers
 from testbed.daemon import Daemon
 from testbed.layout import CHECKOUT
 from testbed.ports import listening
@@ -167,7 +167,7 @@ def test_down_leaves_nothing(other: Testbed) -> None:
     wait_for(home / "started")
     other.kill("slurmd-c1")  # so that nobody but the sweep can end the job
     other.down()
-    assert sweep.left(other.layout) == []
+    assert leftovers.find(other.layout) == []
     assert [name for name, port in ports.items() if listening(port)] == []
     assert {one.state for one in other.status()} == {"stopped"}
     assert str(other.layout.base) not in mounts() or other.layout.base == other.layout.state

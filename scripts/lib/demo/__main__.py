@@ -12,9 +12,9 @@ from testbed import Testbed, TestbedError
 
 from demo.chapters import CHAPTERS
 from demo.clusters import Operator, Researcher
+from demo.demo_lock import demo_lock
 from demo.narrator import Narrator
 from demo.play import PARTITION, play
-from demo.turn import turn
 from qslurm.payload.templates import shipped_folder
 
 RESEARCHER = "qs_alice"
@@ -33,7 +33,7 @@ def main() -> int:
     stays = False
     document: dict[str, object] = {}
     try:
-        with turn(testbed, keep=options.keep) as stays:
+        with demo_lock(testbed, keep=options.keep) as stays:
             status = _tell(testbed, Narrator(), document)
     except (TestbedError, TimeoutError) as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -64,18 +64,16 @@ def _tell(testbed: Testbed, narrator: Narrator, document: dict[str, object]) -> 
     operator.qslurm("partition", "enable", PARTITION)
     for name in sorted({chapter.example for chapter in CHAPTERS}):
         researcher.write(name, (shipped_folder() / "examples" / name).read_text())
-    crossings = [play(chapter, researcher, operator, narrator) for chapter in CHAPTERS]
+    jobs = [play(chapter, researcher, operator, narrator) for chapter in CHAPTERS]
     document["slurm_version"] = operator.slurm_version()
-    document["api_version"] = crossings[0].api_version
-    document["jobs"] = [crossing.report() for crossing in crossings]
-    right = sum(crossing.wrong is None for crossing in crossings)
-    narrator.heading(
-        f"{right} of {len(crossings)} jobs crossed both clusters, in {narrator.elapsed_s():.0f} s"
-    )
-    for crossing in crossings:
-        if crossing.wrong:
-            narrator.tell("", f"{crossing.chapter.name}: {crossing.wrong}")
-    return 0 if right == len(crossings) else 1
+    document["api_version"] = jobs[0].api_version
+    document["jobs"] = [job.report() for job in jobs]
+    right = sum(job.wrong is None for job in jobs)
+    narrator.heading(f"{right} of {len(jobs)} jobs crossed both clusters, in {narrator.elapsed_s():.0f} s")
+    for job in jobs:
+        if job.wrong:
+            narrator.tell("", f"{job.chapter.name}: {job.wrong}")
+    return 0 if right == len(jobs) else 1
 
 
 if __name__ == "__main__":

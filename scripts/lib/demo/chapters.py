@@ -55,7 +55,7 @@ CHAPTERS = (
 )
 
 
-def verdict(chapter: Chapter, results: dict[str, object]) -> str | None:
+def why_wrong(chapter: Chapter, results: dict[str, object]) -> str | None:
     """What is wrong with a job's results; None if they are as they must be."""
     if chapter.example.endswith(".py"):
         final_result = results.get("final_result")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from testbed import TestbedError
 
-from demo.chapters import EXACT_ENERGY_HA, Chapter, verdict
+from demo.chapters import EXACT_ENERGY_HA, Chapter, why_wrong
 from demo.clusters import Operator, Researcher
 from demo.narrator import Narrator
 from qslurm.cli.output import bars
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Crossing:
+class FinishedJob:
     """A job that came back. Times are Unix seconds; `platform` is its record in C2's job manager."""
 
     chapter: Chapter
@@ -42,7 +42,7 @@ class Crossing:
     @property
     def wrong(self) -> str | None:
         """Why the result is wrong, or None."""
-        return verdict(self.chapter, self.results)
+        return why_wrong(self.chapter, self.results)
 
     def report(self) -> dict[str, Any]:
         """The job in the document of `--json`."""
@@ -56,7 +56,7 @@ class Crossing:
             "seconds": round(self.ended - self.began, 3),
         }
 
-    def legs(self) -> str:
+    def durations(self) -> str:
         """The duration of each part."""
         admitted, finished = self.platform["admitted_at"], self.platform["finished_at"]
         return (
@@ -107,7 +107,7 @@ class Follower:
             self._narrator.tell("C2", text)
 
 
-def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator: Narrator) -> Crossing:
+def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator: Narrator) -> FinishedJob:
     """Run a chapter; TimeoutError or TestbedError if the job does not come back."""
     narrator.heading(chapter.title)
     if chapter.held:
@@ -122,7 +122,7 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
     submitted = time.time()
     narrator.tell("C2", f"slurmrestd accepted the payload: center_snellius's job {c2_job_id} on qi")
     if chapter.held:
-        _tell_of_the_hold(c2_job_id, researcher, operator, narrator)
+        _tell_that_it_is_held(c2_job_id, researcher, operator, narrator)
     follower = Follower(c2_job_id, operator, narrator)
     _await(
         lambda: follower.look() or not researcher.is_running(c1_job_id),
@@ -134,7 +134,7 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
     shown = researcher.qslurm("show", str(c2_job_id))
     if not shown.get("platform"):
         raise TestbedError(f"C2's job manager does not know job {c2_job_id}.")
-    crossing = Crossing(
+    job = FinishedJob(
         chapter,
         c1_job_id,
         c2_job_id,
@@ -145,9 +145,9 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
         shown["api_version"],
         shown["platform"],
     )
-    follower.complete(crossing.platform)
-    _tell_of_the_crossing(crossing, narrator)
-    return crossing
+    follower.complete(job.platform)
+    _tell_of_the_result(job, narrator)
+    return job
 
 
 def _written(chapter: Chapter, researcher: Researcher) -> tuple[Path, Path]:
@@ -157,30 +157,32 @@ def _written(chapter: Chapter, researcher: Researcher) -> tuple[Path, Path]:
     return researcher.write(f"{chapter.name}.sbatch", chapter.sbatch_script(output)), output
 
 
-def _tell_of_the_hold(c2_job_id: int, researcher: Researcher, operator: Operator, narrator: Narrator) -> None:
+def _tell_that_it_is_held(
+    c2_job_id: int, researcher: Researcher, operator: Operator, narrator: Narrator
+) -> None:
     job = researcher.qslurm("show", str(c2_job_id))
     narrator.tell("C2", f"accepted and held: job {c2_job_id} is {job['state']}, {job['reason']}")
     operator.qslurm("partition", "enable", PARTITION)
     narrator.tell("C2", f"the operator enables {PARTITION}")
 
 
-def _tell_of_the_crossing(crossing: Crossing, narrator: Narrator) -> None:
-    facts = crossing.platform
+def _tell_of_the_result(job: FinishedJob, narrator: Narrator) -> None:
+    facts = job.platform
     executions = "1 execution" if facts["executions"] == 1 else f"{facts['executions']} executions"
     narrator.tell(
         "QX", f"{executions}, {facts['shots']} shots, {facts['qpu_seconds']:.3f} s of the backend's time"
     )
     narrator.tell("C1", "the result in the sbatch script's output:")
-    if "counts" in crossing.results:
-        narrator.quote(bars(crossing.results["counts"], crossing.results["shots"]))
+    if "counts" in job.results:
+        narrator.quote(bars(job.results["counts"], job.results["shots"]))
     else:
-        energy = crossing.results["final_result"]["energy"]
+        energy = job.results["final_result"]["energy"]
         narrator.quote(
             [
                 f"energy {energy:.4f} Ha; exact {EXACT_ENERGY_HA} Ha; off by {abs(energy - EXACT_ENERGY_HA):.4f}"
             ]
         )
-    narrator.tell("", crossing.legs())
+    narrator.tell("", job.durations())
 
 
 def _results(output: Path) -> dict[str, Any]:

@@ -12,30 +12,30 @@ from testbed import database, slurm, users
 from testbed.command import checked, clean, run
 from testbed.daemon import Daemon
 from testbed.layout import Layout
-from testbed.memory import Memory
 from testbed.ports import listening, listening_at
 from testbed.render import Variables
+from testbed.saved_state import SavedState
 
 
-def all_daemons(layout: Layout, memory: Memory, variables: Variables) -> dict[str, Daemon]:
+def all_daemons(layout: Layout, saved: SavedState, variables: Variables) -> dict[str, Daemon]:
     """All daemons by name, in the order of `status`; `after` gives the order of their starts."""
     table = [
         _munged(layout, "c1"),
         _munged(layout, "c2"),
-        _mariadbd(layout, memory),
-        _slurmdbd(layout, memory, variables),
-        _slurmctld(layout, memory, "c1", after=("munged-c1",)),
-        _slurmctld(layout, memory, "c2", after=("munged-c2", "slurmdbd")),
+        _mariadbd(layout, saved),
+        _slurmdbd(layout, saved, variables),
+        _slurmctld(layout, saved, "c1", after=("munged-c1",)),
+        _slurmctld(layout, saved, "c2", after=("munged-c2", "slurmdbd")),
         _slurmd(layout, variables, "c1"),
         _slurmd(layout, variables, "c2"),
-        _slurmrestd(layout, memory),
-        *_services(layout, memory, variables),
+        _slurmrestd(layout, saved),
+        *_services(layout, saved, variables),
     ]
     return {daemon.name: daemon for daemon in table}
 
 
-def _port(memory: Memory, name: str) -> Callable[[], bool]:
-    port = memory.ports[name]
+def _port(saved: SavedState, name: str) -> Callable[[], bool]:
+    port = saved.ports[name]
     return lambda: listening(port)
 
 
@@ -67,14 +67,14 @@ def _munge_works(socket: Path) -> bool:
     )
 
 
-def _mariadbd(layout: Layout, memory: Memory) -> Daemon:
+def _mariadbd(layout: Layout, saved: SavedState) -> Daemon:
     return Daemon(
         name="mariadbd",
         cluster="C2",
-        command=database.command(layout, memory),
+        command=database.command(layout, saved),
         user=users.SLURM,
-        ready=_port(memory, "database"),
-        prepare=lambda: database.prepare(layout, memory),
+        ready=_port(saved, "database"),
+        prepare=lambda: database.prepare(layout, saved),
     )
 
 
@@ -83,14 +83,14 @@ def _c2_files(layout: Layout) -> tuple[Path, ...]:
     return (layout.c2_conf, folder / "qslurm.conf", layout.jwks)
 
 
-def _slurmdbd(layout: Layout, memory: Memory, variables: Variables) -> Daemon:
+def _slurmdbd(layout: Layout, saved: SavedState, variables: Variables) -> Daemon:
     return Daemon(
         name="slurmdbd",
         cluster="C2",
         # finds slurmdbd.conf beside $SLURM_CONF: 22.05 has no -f
         command=(layout.slurm_program("c2", "slurmdbd"), "-D"),
         user=users.SLURM,
-        ready=_port(memory, "c2_slurmdbd"),
+        ready=_port(saved, "c2_slurmdbd"),
         after=("munged-c2", "mariadbd"),
         environment={"SLURM_CONF": str(layout.c2_conf)},
         reads=(layout.c2_conf.with_name("slurmdbd.conf"), layout.jwks),
@@ -98,9 +98,9 @@ def _slurmdbd(layout: Layout, memory: Memory, variables: Variables) -> Daemon:
     )
 
 
-def _slurmctld(layout: Layout, memory: Memory, cluster: str, after: tuple[str, ...]) -> Daemon:
+def _slurmctld(layout: Layout, saved: SavedState, cluster: str, after: tuple[str, ...]) -> Daemon:
     conf = layout.c1_conf if cluster == "c1" else layout.c2_conf
-    serves = _port(memory, f"{cluster}_slurmctld")
+    serves = _port(saved, f"{cluster}_slurmctld")
     return Daemon(
         name=f"slurmctld-{cluster}",
         cluster=cluster.upper(),
@@ -133,7 +133,7 @@ def _slurmd(layout: Layout, variables: Variables, cluster: str) -> Daemon:
     )
 
 
-def _slurmrestd(layout: Layout, memory: Memory) -> Daemon:
+def _slurmrestd(layout: Layout, saved: SavedState) -> Daemon:
     return Daemon(
         name="slurmrestd",
         cluster="C2",
@@ -143,10 +143,10 @@ def _slurmrestd(layout: Layout, memory: Memory) -> Daemon:
             layout.c2_conf,
             "-a",
             "rest_auth/jwt",
-            f"127.0.0.1:{memory.ports['c2_slurmrestd']}",
+            f"127.0.0.1:{saved.ports['c2_slurmrestd']}",
         ),
         user=users.REST,  # it refuses root, and newer ones SlurmUser
-        ready=_port(memory, "c2_slurmrestd"),
+        ready=_port(saved, "c2_slurmrestd"),
         environment={
             "SLURM_CONF": str(layout.c2_conf),
             "SLURM_JWT": "daemon",
@@ -155,7 +155,7 @@ def _slurmrestd(layout: Layout, memory: Memory) -> Daemon:
     )
 
 
-def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daemon]:
+def _services(layout: Layout, saved: SavedState, variables: Variables) -> list[Daemon]:
     """qslurm's services: on C2, and the center's agent and releaser."""
     environment = {"QSLURM_C2_CONFIG": str(layout.c2_qslurm)}
     # anew when the installed project changed
@@ -189,13 +189,13 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
             service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",))
         ),
         service("tokens", users.TOKENS, lambda: listening_at(layout.tokens_socket), (), called="token"),
-        service("jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)),
+        service("jobmanager", users.SERVICE, lambda: _healthy(saved.ports["jobmanager"]), ("dispatcher",)),
         replace(
             service("gate", users.SLURM, heartbeat.exists, ("dispatcher", "slurmctld-c2")),
             prepare=lambda: heartbeat.unlink(missing_ok=True),
             finish=lambda: _first_opening(layout, variables),
         ),
-        center_service("agent", "serve", users.AGENT, lambda: _agent_listens(layout, memory)),
+        center_service("agent", "serve", users.AGENT, lambda: _agent_listens(layout, saved)),
         # it opens no socket, and keeps nothing that a command could miss
         center_service("releaser", "releaser", users.SLURM, lambda: True, SLURM_CONF=str(layout.c1_conf)),
     ]
@@ -208,8 +208,8 @@ def _has_warm_runtimes(layout: Layout) -> bool:
     return status is not None and status.ready > 0
 
 
-def _agent_listens(layout: Layout, memory: Memory) -> bool:
-    return listening_at(layout.agent_socket) and listening(memory.ports["agent"])
+def _agent_listens(layout: Layout, saved: SavedState) -> bool:
+    return listening_at(layout.agent_socket) and listening(saved.ports["agent"])
 
 
 def _first_opening(layout: Layout, variables: Variables) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 from testbed import users
 from testbed.command import checked, clean, run
 from testbed.layout import Layout, write
-from testbed.memory import Memory
+from testbed.saved_state import SavedState
 
 
-def prepare(layout: Layout, memory: Memory) -> None:
+def prepare(layout: Layout, saved: SavedState) -> None:
     """Create the data folder if it is missing or incomplete."""
     data, half = layout.database / "data", layout.database / "half"
     (layout.database / "tmp").mkdir(exist_ok=True)
     shutil.chown(layout.database / "tmp", users.SLURM, users.SLURM)
-    write(_first(layout), _sql(layout, memory), mode=0o400, user=users.SLURM, group=users.SLURM)
+    write(_first(layout), _sql(layout, saved), mode=0o400, user=users.SLURM, group=users.SLURM)
     if data.exists():
         return
     shutil.rmtree(half, ignore_errors=True)
@@ -40,7 +40,7 @@ def prepare(layout: Layout, memory: Memory) -> None:
 _SMALL = ("--innodb-log-file-size=16M", "--innodb-buffer-pool-size=128M")
 
 
-def command(layout: Layout, memory: Memory) -> tuple[str | Path, ...]:
+def command(layout: Layout, saved: SavedState) -> tuple[str | Path, ...]:
     """mariadbd's command: on loopback, without the host's configuration."""
     return (
         "/usr/sbin/mariadbd",
@@ -50,7 +50,7 @@ def command(layout: Layout, memory: Memory) -> tuple[str | Path, ...]:
         f"--socket={layout.database_socket}",
         f"--pid-file={layout.database / 'mariadbd.pid'}",
         f"--init-file={_first(layout)}",
-        f"--port={memory.ports['database']}",
+        f"--port={saved.ports['database']}",
         "--bind-address=127.0.0.1",
         "--skip-name-resolve",
         "--innodb-lock-wait-timeout=900",
@@ -63,10 +63,10 @@ def _first(layout: Layout) -> Path:
     return layout.database / "first.sql"
 
 
-def _sql(layout: Layout, memory: Memory) -> str:
+def _sql(layout: Layout, saved: SavedState) -> str:
     """Executed at each start, before connections are accepted; the password is hexadecimal."""
     return (
         f"CREATE DATABASE IF NOT EXISTS {layout.database_name};\n"
-        f"CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY '{memory.password}';\n"
+        f"CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY '{saved.password}';\n"
         f"GRANT ALL ON {layout.database_name}.* TO 'slurm'@'127.0.0.1';\n"
     )

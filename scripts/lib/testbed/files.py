@@ -10,8 +10,8 @@ from typing import Any
 
 from testbed import releases, users
 from testbed.layout import Layout, write
-from testbed.memory import Memory
 from testbed.render import Variables, defaults, merged, render
+from testbed.saved_state import SavedState
 
 LOOPBACK = "127.0.0.1"
 BACKENDS: tuple[dict[str, Any], ...] = (
@@ -32,9 +32,9 @@ CgroupPlugin=cgroup/v1
 NO_CGROUPS_NEWER = "CgroupPlugin=disabled\n"
 
 
-def values(layout: Layout, memory: Memory) -> Variables:
+def values(layout: Layout, saved: SavedState) -> Variables:
     """deploy/variables.toml with the testbed's changes."""
-    ports = memory.ports
+    ports = saved.ports
     host = socket.gethostname().partition(".")[0]
     cluster = {
         "host": host,
@@ -48,9 +48,9 @@ def values(layout: Layout, memory: Memory) -> Variables:
         "kill_wait_s": 2,
     }
     changes: dict[str, Any] = {
-        "c1": cluster | _of_cluster(layout, memory, "c1"),
+        "c1": cluster | _of_cluster(layout, saved, "c1"),
         "c2": cluster
-        | _of_cluster(layout, memory, "c2")
+        | _of_cluster(layout, saved, "c2")
         | {
             "slurmdbd_host": host,
             "slurmdbd_address": LOOPBACK,
@@ -64,7 +64,7 @@ def values(layout: Layout, memory: Memory) -> Variables:
         "database": {
             "host": LOOPBACK,
             "port": ports["database"],
-            "password": memory.password,
+            "password": saved.password,
             "name": layout.database_name,
         },
         "qslurm": {
@@ -117,21 +117,21 @@ def values(layout: Layout, memory: Memory) -> Variables:
     return merged(defaults(), changes)
 
 
-def agents_values(variables: Variables, layout: Layout, memory: Memory) -> Variables:
+def agents_values(variables: Variables, layout: Layout, saved: SavedState) -> Variables:
     """The values of a center with an agent, which alone reads the token."""
     center = {
         "token_file": str(layout.agent_token),
         "config": str(layout.agent_config),
         "agent_socket": str(layout.agent_socket),
-        "agent_address": f"{LOOPBACK}:{memory.ports['agent']}",
+        "agent_address": f"{LOOPBACK}:{saved.ports['agent']}",
     }
     return merged(variables, {"center": center})
 
 
-def _of_cluster(layout: Layout, memory: Memory, name: str) -> dict[str, Any]:
+def _of_cluster(layout: Layout, saved: SavedState, name: str) -> dict[str, Any]:
     return {
-        "slurmctld_port": memory.ports[f"{name}_slurmctld"],
-        "slurmd_port": memory.ports[f"{name}_slurmd"],
+        "slurmctld_port": saved.ports[f"{name}_slurmctld"],
+        "slurmd_port": saved.ports[f"{name}_slurmd"],
         "munge_socket": str(layout.munge_socket(name)),
         "state": str(layout.slurm_state(name)),
         "spool": str(layout.spool(name)),
@@ -153,7 +153,7 @@ def _memory_mb() -> int:
     return min(8000, total_kb * 9 // 10 // 1024)
 
 
-def write_all(layout: Layout, memory: Memory, variables: Variables) -> None:
+def write_all(layout: Layout, saved: SavedState, variables: Variables) -> None:
     """Write every configuration file, key and wrapper."""
     plain = {
         "c1/slurm.conf.j2": layout.c1_conf,
@@ -165,7 +165,7 @@ def write_all(layout: Layout, memory: Memory, variables: Variables) -> None:
     }
     for template, target in plain.items():
         write(target, render(template, variables))
-    write(layout.agent_config, render("c1/config.toml.j2", agents_values(variables, layout, memory)))
+    write(layout.agent_config, render("c1/config.toml.j2", agents_values(variables, layout, saved)))
     for hook in ("prolog-slurmctld", "epilog-slurmctld", "task-prolog", "task-epilog", "qslurm-step"):
         write(layout.hooks / hook, render(f"c2/hooks/{hook}.j2", variables), mode=0o755)
     for cluster, conf in (("c1", layout.c1_conf), ("c2", layout.c2_conf)):

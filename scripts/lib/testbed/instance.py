@@ -12,7 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from testbed import base, daemon, files, graph, memory, ports, releases, slurm, sweep, tokens, users
+from testbed import (
+    base,
+    daemon,
+    files,
+    leftovers,
+    ports,
+    releases,
+    saved_state,
+    slurm,
+    task_graph,
+    tokens,
+    users,
+)
 from testbed.command import PATH, Done, run
 from testbed.daemons import all_daemons, dependants
 from testbed.errors import TestbedError
@@ -56,7 +68,7 @@ class Testbed:
         slurm: str | None = None,
     ) -> None:
         layout = Layout.of(state or CHECKOUT / ".state", name)
-        release = slurm or memory.recall(layout).slurm
+        release = slurm or saved_state.load(layout).slurm
         self.layout = replace(layout, slurm=releases.check(release))
         self._say = say or _nobody
         self._telling = threading.Lock()
@@ -73,7 +85,7 @@ class Testbed:
     @property
     def ports(self) -> Mapping[str, int]:
         """Ports by name (`c2_slurmrestd`, `jobmanager` …); empty before the first `up`."""
-        return memory.recall(self.layout).ports
+        return saved_state.load(self.layout).ports
 
     @property
     def rest_url(self) -> str:
@@ -116,33 +128,33 @@ class Testbed:
             with self._reserved_ports():
                 wanted = self._wanted(self._configured(), only)
                 tell = on_start or _nobody
-                graph.each(
+                task_graph.run(
                     {name: one.after for name, one in wanted.items()},
                     lambda name: self._start(wanted[name], tell),
                 )
 
     def _change_release(self) -> None:
         """Stop all of C2 if it runs another Slurm than the requested one."""
-        remembered = memory.recall(self.layout)
-        if remembered.slurm == self.layout.slurm:
+        saved = saved_state.load(self.layout)
+        if saved.slurm == self.layout.slurm:
             return
-        if remembered.ports:
-            before = Testbed(self.name, state=self.layout.state, say=self._say, slurm=remembered.slurm)
+        if saved.ports:
+            before = Testbed(self.name, state=self.layout.state, say=self._say, slurm=saved.slurm)
             before._stop_all(("c2",))
-        memory.remember(self.layout, replace(remembered, slurm=self.layout.slurm))
+        saved_state.save(self.layout, replace(saved, slurm=self.layout.slurm))
 
     def _configured(self) -> dict[str, daemon.Daemon]:
         """Write the configuration of daemons and users; the daemons."""
-        remembered = memory.recall(self.layout)
-        variables = files.values(self.layout, remembered)
-        files.write_all(self.layout, remembered, variables)
+        saved = saved_state.load(self.layout)
+        variables = files.values(self.layout, saved)
+        files.write_all(self.layout, saved, variables)
         tokens.ensure(self.layout)
-        return all_daemons(self.layout, remembered, variables)
+        return all_daemons(self.layout, saved, variables)
 
     def _daemons(self) -> dict[str, daemon.Daemon]:
-        remembered = memory.recall(self.layout)
+        saved = saved_state.load(self.layout)
         self._known_ports()
-        return all_daemons(self.layout, remembered, files.values(self.layout, remembered))
+        return all_daemons(self.layout, saved, files.values(self.layout, saved))
 
     @staticmethod
     def _wanted(
@@ -174,12 +186,12 @@ class Testbed:
     @contextmanager
     def _reserved_ports(self) -> Iterator[None]:
         """Reserve ports: those of running daemons, else the last ones if they are free, else new ones."""
-        remembered = memory.recall(self.layout)
-        if remembered.ports and any(one.state == "running" for one in self.status()):
+        saved = saved_state.load(self.layout)
+        if saved.ports and any(one.state == "running" for one in self.status()):
             yield
             return
-        with ports.reserved(dict(remembered.ports)) as block:
-            memory.remember(self.layout, replace(remembered, ports=block))
+        with ports.reserved(dict(saved.ports)) as block:
+            saved_state.save(self.layout, replace(saved, ports=block))
             yield
 
     def down(self) -> None:
@@ -191,14 +203,14 @@ class Testbed:
             ended = [one.pid for one in self.status() if one.pid]
             if self.ports:
                 self._stop_all()
-            count = sweep.sweep(self.layout)
+            count = leftovers.end_all(self.layout)
             if count:
-                self._say(f"ended {count} processes that were left over")
+                self._say(f"ended {count} leftover processes")
             for path in self.layout.records.glob("*.json"):
                 path.unlink()
             base.release(self.layout.state, self.layout.base)
         await_reaped(ended, REAPED_S)
-        if left := sweep.left(self.layout):
+        if left := leftovers.find(self.layout):
             raise TestbedError(
                 f"These processes of the testbed do not end: {', '.join(str(one.pid) for one in left)}."
             )
@@ -206,10 +218,10 @@ class Testbed:
     def _stop_all(self, clusters: Sequence[str] = ("c1", "c2")) -> None:
         daemons = {name: one for name, one in self._daemons().items() if one.cluster.lower() in clusters}
         serving = [one for one in clusters if self.pid(f"slurmctld-{one}")]
-        graph.each(
+        task_graph.run(
             dict.fromkeys(serving, ()), lambda one: slurm.end_jobs(self.layout, one, timeout_s=JOBS_END_S)
         )
-        graph.each(dependants(daemons), self._stop)
+        task_graph.run(dependants(daemons), self._stop)
 
     def _stop(self, name: str) -> None:
         if daemon.record(self.layout, name) is None:

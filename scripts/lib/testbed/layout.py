@@ -53,7 +53,7 @@ class Layout:
         return self.state / "testbed" / self.name
 
     @property
-    def memory(self) -> Path:
+    def saved_state(self) -> Path:
         """Ports and passwords, kept from one `up` to the next."""
         return self.home / "instance.json"
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from testbed import Testbed, TestbedError, base, graph, ports, process, releases
+from testbed import Testbed, TestbedError, base, ports, process, releases, task_graph
 from testbed.__main__ import main
 from testbed.layout import CHECKOUT, Layout, write
 from testbed.process import Process
@@ -126,7 +126,7 @@ def test_work_is_done_in_order_and_otherwise_at_once() -> None:
             both.wait()  # only passed if b and c run at the same time
         done.append(name)
 
-    graph.each({"d": ["b", "c"], "b": ["a"], "c": ["a", "unknown"], "a": []}, work)
+    task_graph.run({"d": ["b", "c"], "b": ["a"], "c": ["a", "unknown"], "a": []}, work)
     assert (done[0], done[3]) == ("a", "d")
 
 
@@ -137,7 +137,7 @@ def test_an_error_stops_what_has_not_begun() -> None:
         pytest.fail("began")
 
     with pytest.raises(TestbedError, match="no luck"):
-        graph.each({"a": [], "b": ["a"]}, work)
+        task_graph.run({"a": [], "b": ["a"]}, work)
 
 
 def test_a_folder_that_others_can_not_enter_is_reached_through_run(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_an_instance_goes_on_with_the_release_it_ran_last(tmp_path: Path) -> Non
     layout = Layout.of(tmp_path, "any")
     layout.home.mkdir(parents=True)
     assert Testbed("any", state=tmp_path).layout.slurm == "22.05"
-    layout.memory.write_text('{"ports": {}, "password": "", "slurm": "26.05"}')
+    layout.saved_state.write_text('{"ports": {}, "password": "", "slurm": "26.05"}')
     assert Testbed("any", state=tmp_path).layout.slurm == "26.05"
 
 

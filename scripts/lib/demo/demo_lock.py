@@ -12,14 +12,14 @@ from typing import NoReturn, TextIO
 
 from testbed import Testbed
 
-ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends a demo early: Ctrl-C, a supervisor, a terminal that is closed."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a demo early: Ctrl-C, a supervisor, a closed terminal."""
 
-BROUGHT_UP = "a demo has brought both clusters up and not taken them down yet\n"
+STARTED = "a demo has brought both clusters up and not taken them down yet\n"
 
 
 @contextmanager
-def turn(testbed: Testbed, *, keep: bool) -> Iterator[bool]:
+def demo_lock(testbed: Testbed, *, keep: bool) -> Iterator[bool]:
     """Wait until no other demo runs in this checkout; yield whether the clusters stay up afterwards.
 
     They stay up with `keep`, or if they were up before. Clusters that a killed demo left up are stopped by the next
@@ -28,14 +28,14 @@ def turn(testbed: Testbed, *, keep: bool) -> Iterator[bool]:
     with (testbed.layout.state / f"demo-{testbed.name}.lock").open("a+") as note:
         _lock(note)
         note.seek(0)
-        nobodys = note.read() == BROUGHT_UP
-        stays = keep or (not nobodys and any(one.state == "running" for one in testbed.status()))
-        _rewrite(note, "" if stays else BROUGHT_UP)
+        is_abandoned = note.read() == STARTED
+        stays = keep or (not is_abandoned and any(one.state == "running" for one in testbed.status()))
+        _rewrite(note, "" if stays else STARTED)
         with _interruptible():
             try:
                 yield stays
             finally:
-                _be_deaf()
+                _ignore_signals()
                 if not stays:
                     testbed.down()
                     _rewrite(note, "")
@@ -58,7 +58,7 @@ def _rewrite(note: TextIO, text: str) -> None:
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Raise KeyboardInterrupt at the first of these signals; ignored ones stay ignored, as under nohup."""
-    before = {number: signal.getsignal(number) for number in ENDS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
@@ -70,10 +70,10 @@ def _interruptible() -> Iterator[None]:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    _be_deaf()  # the second one must not stop what the first one began
+    _ignore_signals()  # the second one must not stop what the first one began
     raise KeyboardInterrupt
 
 
-def _be_deaf() -> None:
-    for number in ENDS:
+def _ignore_signals() -> None:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -10,7 +10,7 @@ from testbed.layout import MARK, Layout
 from testbed.process import Process
 
 
-def left(layout: Layout) -> list[Process]:
+def find(layout: Layout) -> list[Process]:
     """All processes of this instance, without this one and its ancestors."""
     spared = process.with_above(os.getpid())
     return [one for one in process.everything() if one.pid not in spared and _ours(layout, one)]
@@ -30,11 +30,11 @@ def _ours(layout: Layout, one: Process) -> bool:
     )
 
 
-def sweep(layout: Layout, *, timeout_s: float = 10) -> int:
+def end_all(layout: Layout, *, timeout_s: float = 10) -> int:
     """End them until none is left; returns their number."""
     deadline = time.monotonic() + timeout_s
     count = 0
-    while (found := left(layout)) and time.monotonic() < deadline:
+    while (found := find(layout)) and time.monotonic() < deadline:
         count += len(found)
         process.stop_all(found, 0.5)
     return count

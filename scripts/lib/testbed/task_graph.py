@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 
 
-def each(after: Mapping[str, Iterable[str]], work: Callable[[str], None]) -> None:
+def run(after: Mapping[str, Iterable[str]], work: Callable[[str], None]) -> None:
     """Call `work` for each name after the names that it depends on; after an error no further one begins."""
     sorter = TopologicalSorter(
         {name: [one for one in before if one in after] for name, before in after.items()}

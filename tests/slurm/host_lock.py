@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 @contextmanager
-def turn(*, alone: bool, folder: Path = Path("/run")) -> Iterator[None]:
+def host_lock(*, alone: bool, folder: Path = Path("/run")) -> Iterator[None]:
     """Wait until this story may run, and block others if it must run alone."""
     with (
         (folder / "qslurm-stories.next").open("w") as following,

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from turns import turn
+from host_lock import host_lock
 
 from tests.unit.waiting import until
 
@@ -34,26 +34,26 @@ def is_alone(folder: Path) -> bool:
 
 
 def test_stories_run_beside_each_other_and_none_beside_one_that_is_alone(tmp_path: Path) -> None:
-    with turn(alone=False, folder=tmp_path):
+    with host_lock(alone=False, folder=tmp_path):
         assert not is_waited_for(tmp_path)
         assert not is_alone(tmp_path)
-    with turn(alone=True, folder=tmp_path):
+    with host_lock(alone=True, folder=tmp_path):
         assert is_waited_for(tmp_path)
     assert is_alone(tmp_path)
 
 
 def test_a_story_that_failed_keeps_nobody_waiting(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError), turn(alone=True, folder=tmp_path):
+    with pytest.raises(AssertionError), host_lock(alone=True, folder=tmp_path):
         raise AssertionError
     assert is_alone(tmp_path)
 
 
 def test_while_one_waits_to_be_alone_no_other_begins(tmp_path: Path) -> None:
     def take() -> None:
-        with turn(alone=True, folder=tmp_path):
+        with host_lock(alone=True, folder=tmp_path):
             pass
 
-    with turn(alone=False, folder=tmp_path):
+    with host_lock(alone=False, folder=tmp_path):
         assert not is_waited_for(tmp_path)
         waits = threading.Thread(target=take)
         waits.start()

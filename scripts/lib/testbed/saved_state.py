@@ -12,7 +12,7 @@ from testbed.ports import complete
 
 
 @dataclass(frozen=True)
-class Memory:
+class SavedState:
     """Ports (empty before the first `up`), the database's password, and C2's Slurm (Layout.slurm)."""
 
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -20,14 +20,14 @@ class Memory:
     slurm: str = HOSTS_OWN
 
 
-def recall(layout: Layout) -> Memory:
+def load(layout: Layout) -> SavedState:
     """The saved state, or a new one."""
-    if not layout.memory.exists():
-        return Memory()
-    found = Memory(**json.loads(layout.memory.read_text()))
+    if not layout.saved_state.exists():
+        return SavedState()
+    found = SavedState(**json.loads(layout.saved_state.read_text()))
     return replace(found, ports=complete(found.ports))
 
 
-def remember(layout: Layout, memory: Memory) -> None:
+def save(layout: Layout, saved: SavedState) -> None:
     """Save it, readable by root only."""
-    write(layout.memory, json.dumps(asdict(memory), indent=1) + "\n", mode=0o600)
+    write(layout.saved_state, json.dumps(asdict(saved), indent=1) + "\n", mode=0o600)
