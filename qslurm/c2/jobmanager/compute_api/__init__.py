@@ -1,1 +1,1 @@
-"""The part of Quantum Inspire's Compute API that its clients use, served by the job manager."""
+"""Quantum Inspire's Compute API, as far as its clients use it: a plug-in of the job manager."""

@@ -1,9 +1,9 @@
-"""What clients of the Compute API have put here: projects, algorithms, commits, files, batches and jobs.
+"""The Compute API's records: projects, algorithms, commits, files, batches and jobs.
 
-The API makes seven records of one circuit. They are kept as they came, each with its owner, in an SQLite file of the
-job manager's own; what became of a job is not in it, but in Slurm and in the dispatcher's store. A file's text lies
-apart from its record, so that no list reads it. Each question has a connection of its own and a time limit: one
-center's questions hold up no other's.
+Clients create seven records for one circuit. They are stored unchanged, with their center, in an SQLite file of the
+job manager; jobs' states and results are in Slurm and the dispatcher's store. Files' texts have a table of their own,
+so that lists do not read them. Each query has its own connection and a time limit, so that centers do not block each
+other.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ PARENTS: dict[Kind, tuple[Kind, str]] = {
     "file": ("commit", "commit_id"),
     "job": ("batch_job", "batch_job_id"),
 }
-"""What a record is in, and the field that says in which."""
+"""The kind of a record's parent, and the field with the parent's id."""
 
 MOST = 100_000
 MOST_BYTES = 1 << 30
-"""Records that one center may have, and their size in all."""
+"""Maximum number and total bytes of a center's records."""
 KEEP_S = 90 * 24 * 3600.0
-"""Seconds for which what was made for one job stays, even when a center has no room for more."""
-QUESTION_S = 5.0
-"""Seconds that looking through a center's records may take."""
+"""Seconds for which records of a single job are kept, even when a center has reached its limit."""
+QUERY_S = 5.0
+"""Time limit of a query."""
 AT_ONCE = 50
-"""Records that are removed in one go."""
+"""Records deleted in one transaction."""
 _OF_ONE_JOB = ("commit", "file", "batch_job", "job")
 
 _VERSION = 2
@@ -69,7 +69,7 @@ _SIZE = "length(body) + coalesce((SELECT length(text) FROM contents WHERE record
 
 
 class ApiRecord(msgspec.Struct, frozen=True):
-    """One record: its number, when it was made (Unix seconds), and its fields."""
+    """A record: its id, its creation time (Unix seconds) and its fields."""
 
     id: int
     created: float
@@ -80,23 +80,27 @@ class ApiRecord(msgspec.Struct, frozen=True):
 
 
 class SqlCondition(msgspec.Struct, frozen=True):
-    """What records of a list must fulfil, as SQL about `id`, `created` and `body`; and its values."""
+    """A condition on `id`, `created` and `body` in SQL, with its values."""
 
     sql: str
     values: tuple[Any, ...] = ()
 
 
 class ApiRecords:
-    """The file. Nobody sees what another center has put there. QslurmError if it can't be used."""
+    """The file of records. A center has access only to its own. Methods raise QslurmError if the file is unusable.
 
-    def __init__(self, path: str | Path) -> None:
+    A center may have `most` records of `most_bytes` in all; those of single jobs are kept for at least `keep_s`.
+    """
+
+    def __init__(
+        self, path: str | Path, *, most: int = MOST, most_bytes: int = MOST_BYTES, keep_s: float = KEEP_S
+    ) -> None:
         self._path = path
+        self._most, self._most_bytes, self._keep_s = most, most_bytes, keep_s
         self._lock = threading.Lock()
-        self._totals: dict[
-            str, tuple[int, int]
-        ] = {}  # by center; records that grow a little later don't count
+        self._totals: dict[str, tuple[int, int]] = {}  # by center: records and bytes, without later growth
         try:
-            Path(path).touch(mode=0o600)  # circuits are their center's own
+            Path(path).touch(mode=0o600)  # circuits are confidential
             self._database = sqlite3.connect(
                 path, check_same_thread=False, isolation_level=None, timeout=10.0
             )
@@ -115,9 +119,9 @@ class ApiRecords:
         self._database.close()
 
     def put(self, center: str, kind: Kind, fields: dict[str, Any], text: str | None = None) -> ApiRecord:
-        """Keep a new record, of a file with its text. Where there is no room, old jobs' make some.
+        """Create a record, for a file with its text. If the center's limit is reached, old jobs' records are deleted.
 
-        RefusedError when that is not enough.
+        RefusedError if that is not enough.
         """
         now, body = time.time(), msgspec.json.encode(fields)
         content = None if text is None else text.encode()
@@ -125,10 +129,11 @@ class ApiRecords:
         parent = fields[PARENTS[kind][1]] if kind in PARENTS else None
         with self._changing():
             if not self._has_room(center, size):
-                self._forget_old(center, now - KEEP_S)
+                self._delete_old(center, now - self._keep_s)
                 if not self._has_room(center, size):
                     raise RefusedError(
-                        f"Limit reached: a center keeps at most {MOST} records and {MOST_BYTES >> 20} MiB.",
+                        f"Limit reached: a center keeps at most {self._most} records and"
+                        f" {self._most_bytes >> 20} MiB.",
                         hint="Delete projects that are no longer needed.",
                     )
             sql = "INSERT INTO records (center, kind, created, body, parent) VALUES (?, ?, ?, ?, ?) RETURNING id"
@@ -140,7 +145,7 @@ class ApiRecords:
         return ApiRecord(number, now, fields)
 
     def get(self, center: str, kind: Kind, number: int) -> ApiRecord | None:
-        """A record, if the center has it."""
+        """A record; None if the center does not have it."""
         sql = "SELECT id, created, body FROM records WHERE id = ? AND center = ? AND kind = ?"
         with self._asking() as database:
             return next(map(_record, database.execute(sql, (number, center, kind))), None)
@@ -152,13 +157,13 @@ class ApiRecords:
         return "" if row is None else row[0].decode()
 
     def inside(self, center: str, kind: Kind, parent: int) -> list[ApiRecord]:
-        """Those of a kind that are in another record, oldest first."""
+        """The records of this kind with this parent, oldest first."""
         sql = "SELECT id, created, body FROM records WHERE parent = ? AND center = ? AND kind = ? ORDER BY id"
         with self._asking() as database:
             return list(map(_record, database.execute(sql, (parent, center, kind))))
 
     def count(self, center: str, kind: Kind, conditions: Sequence[SqlCondition]) -> tuple[int, int]:
-        """How many of a kind fulfil all conditions, and how large the largest is, in bytes with its text."""
+        """The number of records that meet all conditions, and the bytes of the largest, with its text."""
         sql, values = _where(center, kind, conditions)
         with self._asking() as database:
             row = database.execute(f"SELECT count(*), coalesce(max({_SIZE}), 0) {sql}", values).fetchone()
@@ -168,7 +173,7 @@ class ApiRecords:
         self, center: str, kind: Kind, conditions: Sequence[SqlCondition], *,
         order: str = "id", first: int = 0, most: int = -1,
     ) -> list[ApiRecord]:  # fmt: skip
-        """Those of a kind that fulfil all conditions, ordered by SQL that is ours."""
+        """The records of this kind that meet all conditions; `order` is trusted SQL."""
         sql, values = _where(center, kind, conditions)
         with self._asking() as database:
             rows = database.execute(
@@ -178,7 +183,7 @@ class ApiRecords:
             return list(map(_record, rows))
 
     def update(self, center: str, record: ApiRecord, **fields: Any) -> ApiRecord:
-        """Change fields of a record; one that says what the record is in moves it there."""
+        """Change fields of a record; a field with the parent's id moves the record there."""
         changed = msgspec.structs.replace(record, fields={**record.fields, **fields})
         parent = next((fields[field] for _, field in PARENTS.values() if field in fields), None)
         sql = "UPDATE records SET body = ?, parent = coalesce(?, parent) WHERE id = ? AND center = ?"
@@ -188,9 +193,10 @@ class ApiRecords:
         return changed
 
     def delete_project(self, center: str, number: int) -> None:
-        """Remove one project with the algorithms, commits and files that are in it, and nothing else.
+        """Delete a project with its algorithms, commits and files.
 
-        What is innermost goes first, a few at a time: nobody waits for long, and what broke off can be repeated.
+        Children are deleted first, in small transactions, so that others do not wait and an interrupted deletion can be
+        repeated.
         """
         sql = """
             WITH RECURSIVE doomed(id, depth) AS (
@@ -199,11 +205,11 @@ class ApiRecords:
                 WHERE center = ? AND kind IN ('algorithm', 'commit', 'file'))
             SELECT id FROM doomed ORDER BY depth DESC"""
         with self._asking() as database:
-            runtimes_to_kill = [one for (one,) in database.execute(sql, (number, center, center))]
-        for start in range(0, len(runtimes_to_kill), AT_ONCE):
+            doomed = [one for (one,) in database.execute(sql, (number, center, center))]
+        for start in range(0, len(doomed), AT_ONCE):
             with self._changing():
                 self._totals.pop(center, None)
-                ids = msgspec.json.encode(runtimes_to_kill[start : start + AT_ONCE]).decode()
+                ids = msgspec.json.encode(doomed[start : start + AT_ONCE]).decode()
                 self._database.execute(
                     "DELETE FROM records WHERE id IN (SELECT value FROM json_each(?))", (ids,)
                 )
@@ -211,12 +217,12 @@ class ApiRecords:
     def _has_room(self, center: str, more: int) -> bool:
         known = self._totals.get(center)
         if known is None:
-            sql = f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM records WHERE center = ?"  # noqa: S608 - ours
+            sql = f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM records WHERE center = ?"  # noqa: S608 - a constant
             known = self._totals[center] = self._database.execute(sql, (center,)).fetchone()
         count, size = known
-        return count < MOST and size + more <= MOST_BYTES
+        return count < self._most and size + more <= self._most_bytes
 
-    def _forget_old(self, center: str, before: float) -> None:
+    def _delete_old(self, center: str, before: float) -> None:
         self._totals.pop(center, None)
         for kind in _OF_ONE_JOB:
             sql = "DELETE FROM records WHERE center = ? AND kind = ? AND created < ?"
@@ -224,7 +230,7 @@ class ApiRecords:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """All of what is done meanwhile, or nothing."""
+        """A transaction."""
         with self._lock:
             try:
                 self._database.execute("BEGIN IMMEDIATE")
@@ -240,7 +246,7 @@ class ApiRecords:
 
     @contextmanager
     def _asking(self) -> Iterator[sqlite3.Connection]:
-        until = time.monotonic() + QUESTION_S
+        until = time.monotonic() + QUERY_S
         try:
             with closing(sqlite3.connect(self._path, isolation_level=None, timeout=10.0)) as database:
                 database.execute("PRAGMA query_only = ON")
@@ -261,7 +267,7 @@ class ApiRecords:
 
 
 def _set_up(database: sqlite3.Connection) -> None:
-    """Make the tables, or bring those of an earlier version up to date."""
+    """Create the tables, or migrate those of an earlier version."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version == _VERSION:
         return

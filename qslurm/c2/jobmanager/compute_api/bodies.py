@@ -1,4 +1,4 @@
-"""The documents of the Compute API: what clients send, and what they are sent.
+"""The Compute API's documents: requests and responses.
 
 Names and types are those of the published client (`compute_api_client`), which is strict: no field may be missing,
 and an int is not a float.
@@ -23,7 +23,7 @@ Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Document = dict[str, Any]
 
 PROPERTIES = 16 * 1024
-"""Bytes of a file's compile properties, which nobody here looks at."""
+"""Maximum bytes of a file's compile properties, which are only stored."""
 
 LANGUAGES = [
     {"id": 1, "name": "cqasm", "version": "3.0"},
@@ -42,7 +42,7 @@ class ProjectIn(msgspec.Struct):
 
 
 class ProjectPatch(msgspec.Struct, omit_defaults=True):
-    """PATCH /projects/ID: what is to change."""
+    """PATCH /projects/ID: the fields to change."""
 
     name: Name | None = None
     description: Words | None = None
@@ -78,13 +78,13 @@ class FileIn(msgspec.Struct):
     name: Name | None = None
 
     def __post_init__(self) -> None:
-        """Refuse properties that are no object, or large."""
+        """Refuse properties that are not an object or too large."""
         if len(self.compile_properties) > PROPERTIES:
             raise ValueError(f"compile_properties is limited to {PROPERTIES >> 10} KiB")
         self.fields()
 
     def fields(self) -> dict[str, Any]:
-        """What is kept of it beside its text."""
+        """The record's fields, without the text."""
         properties = msgspec.json.decode(self.compile_properties, type=dict[str, Any])
         names = ("commit_id", "language_id", "compile_stage", "generated", "name")
         return {name: getattr(self, name) for name in names} | {"compile_properties": properties}
@@ -106,18 +106,18 @@ class JobIn(msgspec.Struct):
 
 
 class JobPatch(msgspec.Struct):
-    """PATCH /jobs/ID: a user can cancel a job, and nothing else."""
+    """PATCH /jobs/ID: cancels a job."""
 
     status: Literal["cancelled"]
 
 
 def record(kept: ApiRecord) -> Document:
-    """A record as it was sent, with its number and its time."""
+    """A record with its id and creation time."""
     return {"id": kept.id, "created_on": moment(kept.created), **kept.fields}
 
 
 def project(kept: ApiRecord, center: str) -> Document:
-    """A project. It belongs to the center, whoever was named as its owner."""
+    """A project. Its owner is the center, whatever the client sent."""
     return {**record(kept), "owner_id": member_number(center)}
 
 
@@ -132,7 +132,7 @@ def commit(kept: ApiRecord) -> Document:
 
 
 def batch_job(kept: ApiRecord, jobs: dict[int, Progress], center: str, kind: str) -> Document:
-    """A batch, by what has become of its jobs."""
+    """A batch, with its jobs' progress."""
     begun = kept["queued_at"]
     over = bool(jobs) and all(one.finished_at is not None for one in jobs.values())
     ends = [one.finished_at for one in jobs.values() if one.finished_at is not None]
@@ -172,7 +172,7 @@ def job(kept: ApiRecord, progress: Progress, kind: str, queued_at: float | None)
 
 
 def result(measured: MeasuredCircuit, job_id: int) -> Document:
-    """What one circuit gave."""
+    """One circuit's result."""
     return {
         "id": measured.number,
         "created_on": moment(measured.at),
@@ -186,7 +186,7 @@ def result(measured: MeasuredCircuit, job_id: int) -> Document:
 
 
 def backend_type(backend: BackendStatus) -> Document:
-    """A backend, as a type of which there is one."""
+    """A backend as a backend type."""
     known = described(
         backend.name,
         qubits=backend.qubits,
@@ -208,15 +208,15 @@ def backend_type(backend: BackendStatus) -> Document:
 
 
 def number_of(name: str) -> int:
-    """A backend's number: the same as long as it has its name, whatever else is configured, and short to type."""
+    """A backend's id: derived from its name, so that it does not depend on the configuration, and short."""
     return zlib.crc32(name.encode()) % 1_000_000
 
 
 def member_number(center: str) -> int:
-    """The number of a center's one member."""
+    """The id of a center's single member."""
     return number_of(f"center {center}")
 
 
 def moment(seconds: float | None) -> str | None:
-    """A time as the API writes it."""
+    """A time in the API's format."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

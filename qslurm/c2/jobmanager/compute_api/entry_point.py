@@ -1,4 +1,4 @@
-"""The Compute API as a plug-in of the job manager: its paths, answered from C2's Slurm and store."""
+"""The entry point of the Compute API as a plug-in of the job manager."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qslurm.c2.jobmanager.shared_status import SharedStatus
 def routes(
     config: C2Config, center_of: Callable[[Request], str], status: SharedStatus, limits: CenterLimits
 ) -> list[Route]:
-    """The paths, below /quantum-inspire. `center_of` says whose token a request shows, or raises a TokenError."""
+    """The routes below /quantum-inspire. `center_of` returns the center of a request's token, or raises TokenError."""
 
     def authenticate(request: Request) -> ApiCaller:
         return ApiCaller(center_of(request), token_of(request))

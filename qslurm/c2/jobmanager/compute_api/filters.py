@@ -1,7 +1,6 @@
-"""The query fields that lists of the Compute API take: those its official clients send, and those of what is stored.
+"""The query fields of the Compute API's lists: those that official clients send, and stored fields.
 
-A field that is not here is refused. To ignore one would answer with more than was asked for, and clients delete what
-they are answered with.
+Unknown fields are refused. Ignoring one would return more records than requested, and clients delete what they get.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ from qslurm.c2.jobmanager.compute_api.api_records import Kind, SqlCondition
 from qslurm.c2.jobmanager.compute_api.problems import InvalidRequestError
 
 LARGEST = 2**63 - 1
-"""The largest number that SQLite has."""
+"""SQLite's largest integer."""
 
 PAGING = frozenset({"page", "size", "sort_by"})
 
 Filter = Callable[[str, str], SqlCondition]
-"""From a field's name and its text in the query."""
+"""Makes a condition from a field's name and its value in the query."""
 
 
 def number_of(name: str, text: str) -> int:
-    """A number of the query; InvalidRequestError for what is none, or larger than any that is given here."""
+    """A number in the query; InvalidRequestError if invalid or larger than LARGEST."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST):
         raise InvalidRequestError(f"{name} must be a number.")
     return int(text)
@@ -89,28 +88,28 @@ FILTERS: dict[Kind, Mapping[str, Filter]] = {
         "raw_data_enabled": _truth,
     },
 }
-"""By what is listed; a job's `status`, which Slurm knows, is besides these (api.py)."""
+"""Filters by kind of record. A job's `status` is not stored; see `status`."""
 
 _ORDERS = {"": "id", "id": "id", "created_on": "id", "name": "CAST(body AS TEXT) ->> 'name'"}
-"""By `sort_by`: records are numbered as they are made."""
+"""SQL by `sort_by`: ids increase with the creation time."""
 
 
 def conditions(kind: Kind, query: Mapping[str, str]) -> list[SqlCondition]:
-    """What the fields of a query ask of the records of a list."""
+    """The conditions of a query's fields."""
     return [FILTERS[kind][name](name, text) for name, text in query.items() if name in FILTERS[kind]]
 
 
 def order(kind: Kind, query: Mapping[str, str]) -> str:
-    """How a query wants a list ordered, as SQL; InvalidRequestError for what nothing is ordered by here."""
-    asked = query.get("sort_by", "")
-    field = asked.removeprefix("-")
+    """The order of a query's `sort_by`, as SQL; InvalidRequestError for an unknown field."""
+    sort_by = query.get("sort_by", "")
+    field = sort_by.removeprefix("-")
     if field not in _ORDERS or (field == "name" and "name" not in FILTERS[kind]):
         raise InvalidRequestError(f"Cannot sort by {field[:40]!r}.")
-    return f"{_ORDERS[field]}{' DESC' if asked.startswith('-') else ''}, id"
+    return f"{_ORDERS[field]}{' DESC' if sort_by.startswith('-') else ''}, id"
 
 
 def refuse_unknown(query: list[tuple[str, str]], known: frozenset[str]) -> None:
-    """InvalidRequestError for a field that is not known, or given twice."""
+    """InvalidRequestError for an unknown or repeated field."""
     names = [name for name, _ in query]
     for name in names:
         if name not in known:
@@ -120,14 +119,14 @@ def refuse_unknown(query: list[tuple[str, str]], known: frozenset[str]) -> None:
 
 
 def among(ids: list[int]) -> SqlCondition:
-    """Records with one of these numbers."""
+    """Records with these ids."""
     import msgspec
 
     return SqlCondition("id IN (SELECT value FROM json_each(?))", (msgspec.json.encode(ids).decode(),))
 
 
 def status(wanted: str, over: frozenset[str], open_ones: Mapping[int, Any]) -> SqlCondition:
-    """Jobs with a status: of those that are over it is stored, of those that are not `open_ones` knows it by number."""
+    """Jobs with this status. It is stored for ended jobs; `open_ones` has the progress of the others by id."""
     if wanted in over:
         return SqlCondition("CAST(body AS TEXT) ->> '$.over.status' = ?", (wanted,))
     if wanted not in {"planned", "running"}:

@@ -1,4 +1,4 @@
-"""Errors as the Compute API writes them: `{"detail": …}`, with the statuses that its client knows."""
+"""The Compute API's errors: `{"detail": …}`, with the statuses that its client expects."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from qslurm.errors import (
 
 
 class UnknownRecordError(QslurmError):
-    """There is no such record, or it is another center's."""
+    """The record does not exist, or belongs to another center."""
 
     kind = "unknown"
 
 
 class InvalidRequestError(InvalidInputError):
-    """The request itself can't be used."""
+    """The request is invalid."""
 
 
 STATUS_OF: list[tuple[type[QslurmError], int]] = [
@@ -40,11 +40,11 @@ STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (InvalidInputError, 422),
     (UnreachableError, 503),
 ]
-"""By error, the first that fits; all else is 500."""
+"""HTTP statuses by error, the first match; others are 500."""
 
 
 def error_response(error: QslurmError) -> Response:
-    """An error as its client expects it: for 422 a list, as the client's own validation would give."""
+    """The response to an error; for 422 the detail is a list, as the client expects."""
     status = next((code for kind, code in STATUS_OF if isinstance(error, kind)), 500)
     detail: Any = str(error) if status != 500 else "Internal error in the job manager."
     if status == 422:
@@ -56,7 +56,7 @@ def error_response(error: QslurmError) -> Response:
 
 
 def respond(document: object, status: int) -> Response:
-    """A document; None is an answer without one."""
+    """A response with a document; without a body for None."""
     if document is None:
         return Response(status_code=status)
     return json_response(document, status=status)

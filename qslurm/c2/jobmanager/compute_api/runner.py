@@ -1,4 +1,4 @@
-"""What the Compute API needs of those who run jobs."""
+"""The interface by which the Compute API runs jobs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ OVER: frozenset[str] = frozenset({"completed", "cancelled", "failed"})
 
 
 class ApiCaller(NamedTuple):
-    """Who asks: the center, and the token that says so (for Slurm, in that center's name)."""
+    """The center that sent a request, and its token, which authenticates it to Slurm as well."""
 
     center: str
     token: str
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a job is; times are Unix seconds. `message` says why it failed."""
+    """A job's progress; times are Unix seconds. `message` says why it failed."""
 
     status: JobStatus
     message: str = ""
@@ -30,7 +30,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class MeasuredCircuit(msgspec.Struct, frozen=True, kw_only=True):
-    """What one circuit of a job gave, when, and how long the backend was busy with it; counts and raw data as JSON."""
+    """One circuit's result: when (Unix seconds), the backend's seconds, and counts and raw data as JSON."""
 
     number: int
     at: float
@@ -42,36 +42,36 @@ class MeasuredCircuit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Runner(Protocol):
-    """Runs jobs. `run` is the number that `begin` gave. What can't be done is a QslurmError."""
+    """Runs jobs. A `run` is an id that `begin` returned. Methods raise QslurmError."""
 
     def backends(self) -> list[BackendStatus]:
-        """The backends and how they are."""
+        """All backends."""
         ...
 
     def begin(self, caller: ApiCaller, spec: JobSpec) -> int:
-        """Submit a job. One whose key is known already is not submitted again: it is found."""
+        """Submit a job, and return its id; a job with a known key is found, not submitted again."""
         ...
 
     def progress(self, caller: ApiCaller, runs: Sequence[int]) -> dict[int, Progress]:
-        """How far each of these is."""
+        """The progress of each of these jobs."""
         ...
 
     def results(self, caller: ApiCaller, run: int) -> tuple[int, int]:
-        """How many of its circuits have given something by now, and the size of the largest of that, in bytes."""
+        """The number of a job's circuits that have results, and the bytes of the largest result."""
         ...
 
     def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[MeasuredCircuit]:
-        """What its circuits have given by now, from one of them on."""
+        """At most `most` of a job's results, from number `first` on."""
         ...
 
     def final_result(self, caller: ApiCaller, run: int) -> msgspec.Raw | None:
-        """What a hybrid job has computed, as JSON; None if there is nothing (yet)."""
+        """A hybrid job's final result as JSON; None if there is none yet."""
         ...
 
     def cancel(self, caller: ApiCaller, run: int) -> None:
-        """Cancel it."""
+        """Cancel a job."""
         ...
 
     def log(self, caller: ApiCaller, run: int) -> list[str]:
-        """The lines it has written by now."""
+        """The lines of a job's output."""
         ...

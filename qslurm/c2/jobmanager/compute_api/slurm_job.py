@@ -1,4 +1,4 @@
-"""From a job of the Compute API to one of Slurm's."""
+"""Converts a job of the Compute API to a job for Slurm."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
 
 
 def check_job(file: ApiRecord, text: str, asked: JobIn, backend: BackendStatus) -> None:
-    """InvalidInputError for a job that would fail: better now than after a long wait.
+    """InvalidInputError for a job that would fail, before it waits in the queue.
 
-    A process of its own reads the file, as before a job's admission: it may take all time and memory that it is given.
+    A separate process with limits parses the file, as for a job's admission.
     """
     from qslurm.runtimes.quantum.circuit_reader import refusal_reason
 
@@ -35,7 +35,7 @@ def check_job(file: ApiRecord, text: str, asked: JobIn, backend: BackendStatus) 
 
 
 def job_spec(job: ApiRecord, file: ApiRecord, text: str, backend: str) -> JobSpec:
-    """The job, as `qslurm submit` would send it."""
+    """The job as `qslurm submit` would send it."""
     circuit = file["language_id"] == CQASM
     name = file_name(file)
     return JobSpec(
@@ -52,6 +52,6 @@ def job_spec(job: ApiRecord, file: ApiRecord, text: str, backend: str) -> JobSpe
 
 
 def file_name(file: ApiRecord) -> str:
-    """What a file is called in messages, and in Slurm's queue."""
-    given = file["name"] if isinstance(file["name"], str) else ""
-    return _NAME.sub("_", given)[:64] or f"file-{file.id}"
+    """A file's name for messages and for Slurm's job name."""
+    name = file["name"] if isinstance(file["name"], str) else ""
+    return _NAME.sub("_", name)[:64] or f"file-{file.id}"

@@ -1,7 +1,7 @@
-"""Runs the Compute API's jobs on C2: they are submitted to its Slurm with the center's own token.
+"""Runs the Compute API's jobs on C2: submits them to its Slurm with the center's token.
 
-So the partition's state, the queue, accounting, limits and the prolog hold for them as for all others. What comes of
-them is read from the dispatcher's store, and before they have started, from Slurm.
+So they are subject to the partition's state, the queue, accounting, limits and the prolog, like all other jobs. Their
+progress is read from the dispatcher's store, and from Slurm before they start.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ STATUS: dict[str, JobStatus] = {
 }
 
 _TIMEOUT_S = 15.0
-"""slurmrestd gives up on its slurmctld after 10 s; less than that turns answers into doubts."""
+"""Longer than slurmrestd waits for slurmctld (10 s), so that its answer is not missed."""
 _AT_ONCE = 1000
-"""Jobs that one question to the store is about."""
-_ASKED_SINGLY = 4
-"""Jobs that wait, of which Slurm is asked one by one; of more it is asked for a list."""
+"""Jobs in one query of the store."""
+_QUERIED_SINGLY = 4
+"""Maximum pending jobs that Slurm is queried for one by one; for more, all are listed."""
 _EXECUTIONS = 1_000_000
-"""Results are numbered by their task and their place in it."""
+"""A result's id is its task's id times this, plus its number in the task."""
 
 
 class SlurmRunner:
-    """C2's own Slurm and store; `backends` asks the dispatcher."""
+    """Runs jobs by C2's Slurm and reads its store; `backends` queries the dispatcher."""
 
     def __init__(self, config: C2Config, backends: Callable[[], list[BackendStatus]]) -> None:
         self.backends = backends
@@ -55,7 +55,7 @@ class SlurmRunner:
         self._version: str | None = None
 
     def begin(self, caller: ApiCaller, spec: JobSpec) -> int:
-        """Submit a job with the center's token; its number is Slurm's."""
+        """Submit a job with the center's token; returns Slurm's job id."""
         from qslurm.payload.build import payload_of
 
         payload = payload_of(spec)
@@ -69,7 +69,7 @@ class SlurmRunner:
                 return found.job_id
 
     def progress(self, caller: ApiCaller, runs: Sequence[int]) -> dict[int, Progress]:
-        """By the dispatcher's store once a job has started, by Slurm before that."""
+        """The progress from the dispatcher's store, from Slurm for jobs that have not started."""
         found: dict[int, Progress] = {}
         for start in range(0, len(runs), _AT_ONCE):
             for task in self._reader.tasks_of(caller.center, runs[start : start + _AT_ONCE]):
@@ -80,17 +80,17 @@ class SlurmRunner:
         waiting = [run for run in runs if run not in found]
         if waiting:
             with self._slurm(caller) as slurm:
-                listed = {job.job_id: job for job in slurm.jobs()} if len(waiting) > _ASKED_SINGLY else {}
+                listed = {job.job_id: job for job in slurm.jobs()} if len(waiting) > _QUERIED_SINGLY else {}
                 found |= {run: _in_slurm(slurm, run, listed.get(run)) for run in waiting}
         return found
 
     def results(self, caller: ApiCaller, run: int) -> tuple[int, int]:
-        """The executions that gave a result."""
+        """The number of executions with a result, and the bytes of the largest."""
         task = self._reader.task(caller.center, run)
         return (0, 0) if task is None else (task.executions, self._reader.largest_result(task))
 
     def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[MeasuredCircuit]:
-        """The executions that gave a result."""
+        """The results of executions."""
         task = self._reader.task(caller.center, run)
         if task is None:
             return []
@@ -109,17 +109,17 @@ class SlurmRunner:
         ]
 
     def final_result(self, caller: ApiCaller, run: int) -> msgspec.Raw | None:
-        """What a hybrid job's `finalize` gave."""
+        """What a hybrid job's `finalize` returned."""
         task = self._reader.task(caller.center, run)
         return None if task is None else self._reader.final_result(task)
 
     def cancel(self, caller: ApiCaller, run: int) -> None:
-        """Cancel it in Slurm; what has started is ended by that, too."""
+        """Cancel a job in Slurm, whether or not it has started."""
         with self._slurm(caller) as slurm:
             slurm.cancel(run)
 
     def log(self, caller: ApiCaller, run: int) -> list[str]:
-        """The job's output, its first MiB."""
+        """The first MiB of a job's output."""
         user = self._config.slurm.user_prefix + caller.center
         try:
             data, _ = read_log(self._config.jobmanager.logs, user, run, 0)
@@ -144,7 +144,7 @@ class SlurmRunner:
 
 
 def _in_slurm(slurm: SlurmrestClient, run: int, listed: JobInfo | None) -> Progress:
-    """How far a job is that has not started; `listed` is what a list has said of it."""
+    """The progress of a job that has not started; `listed` is its entry in a list."""
     try:
         job = listed or slurm.job(run)
     except UnknownJobError:

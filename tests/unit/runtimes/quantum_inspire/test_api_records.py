@@ -28,20 +28,15 @@ def test_records_belong_to_their_center_and_outlive_the_process(tmp_path: Path) 
     assert (tmp_path / "records.db").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("limit", [{"MOST": 2}, {"MOST_BYTES": 2 * len('{"name":"x"}')}], ids=str)
-def test_a_center_cannot_fill_the_disk_with_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int]
-) -> None:
-    from qslurm.c2.jobmanager.compute_api import api_records as module
-
-    for name, value in limit.items():
-        monkeypatch.setattr(module, name, value)
-    records = ApiRecords(tmp_path / "records.db")
+@pytest.mark.parametrize("limit", [{"most": 2}, {"most_bytes": 2 * len('{"name":"x"}')}], ids=str)
+def test_a_center_cannot_fill_the_disk_with_records(tmp_path: Path, limit: dict[str, int]) -> None:
+    records = ApiRecords(tmp_path / "records.db", **limit)
     kept = [records.put("delft", kind, {"name": "x"}) for kind in ("project", "batch_job")]
     with pytest.raises(RefusedError, match="Limit reached"):
         records.put("delft", "batch_job", {"name": "x"})
     records.put("leiden", "project", {"name": "x"})
-    monkeypatch.setattr(module, "KEEP_S", -60.0)  # from now on all is old
+    records.close()
+    records = ApiRecords(tmp_path / "records.db", keep_s=-60.0, **limit)  # all is old
     records.put("delft", "batch_job", {"name": "x"})
     assert records.page("delft", "project", []) == kept[:1]
     assert len(records.page("delft", "batch_job", [])) == 1
