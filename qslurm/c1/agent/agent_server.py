@@ -202,9 +202,10 @@ class AgentServer:
             uid = authentication
         else:
             uid = await self._in_pool(connection, "munge", authentication, credential, body)
-        user = user_of(uid)
-        self._connections.authenticated_as(connection, f"uid {user.uid}")
-        return user
+        if connection.user is None or connection.user.uid != uid:
+            connection.user = user_of(uid)
+            self._connections.authenticated_as(connection, f"uid {uid}")
+        return connection.user
 
     async def _result(self, connection: ClientConnection, user: User, request: AgentRequest) -> Any:
         """The response to a request; one with `patience_s` waits for a change until then."""
@@ -218,7 +219,9 @@ class AgentServer:
                     connection.release_memory()
                     self._notifier.notify(ENDINGS)
                     if submission.state == "waiting" and await within(event, min(patience_s, MAX_WAIT_S)):
-                        submission = await self._in_pool(connection, pool, self._handler.intake.state, key)
+                        if isinstance(event.value, QslurmError):
+                            raise event.value
+                        submission = event.value
                     return submission
             case GetTasks(waits_for=job_id, seen=seen, patience_s=patience_s) if seen:
                 with self._notifier.listening(of_job(job_id)) as event:

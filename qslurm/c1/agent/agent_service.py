@@ -19,8 +19,9 @@ from qslurm.c1.agent.wait_bindings import WaitBindings
 from qslurm.c1.config.center_config import Config, load_token, require_url
 from qslurm.c1.config.settings import section_of
 from qslurm.c1.connection.agent_address import parse_address
+from qslurm.c1.connection.agent_messages import Submission
 from qslurm.c1.connection.center_connection import CenterConnection
-from qslurm.errors import ConfigError, UnreachableError
+from qslurm.errors import ConfigError, QslurmError, UnreachableError
 from qslurm.system.event_log import EventLog
 from qslurm.system.notifier import Notifier
 from qslurm.tokens.secret import HeldToken
@@ -67,12 +68,13 @@ async def _serve(config: Config, token: HeldToken) -> None:
     change_log = ChangeLog(outbox.owners, notifier.notify)
     reconciler = Reconciler(outbox, lambda: sender.wake())  # noqa: PLW0108 -- the sender is made below
 
-    def sent(key: str) -> None:
+    def answered(key: str, outcome: Submission | QslurmError) -> None:
         tracker.wake()
-        notifier.notify(("submission", key), ENDINGS)
+        notifier.notify(("submission", key), value=outcome)
+        notifier.notify(ENDINGS)
 
     tracker = JobTracker(outbox, connect, change_log.changed, reconciler)
-    sender = SenderPool(outbox, connect, sent)
+    sender = SenderPool(outbox, connect, answered)
     releaser_requests = ReleaserRequests(config, outbox, bindings, tracker)
     handler = RequestHandler(
         config.agent,

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
+from qslurm.c1.agent.user import User
 from qslurm.errors import QslurmError
 from qslurm.system.event_log import EventLog
 
@@ -47,6 +48,9 @@ class ClientConnection:
     def __init__(self, owner: str, writer: asyncio.StreamWriter, *, is_authenticated: bool) -> None:
         self.owner, self.writer, self.is_authenticated = owner, writer, is_authenticated
         self.number = 0
+        self.user: User | None = None
+        """The user of the last request."""
+
         self._memory: asyncio.Semaphore | None = None
 
     def release_memory(self) -> None:

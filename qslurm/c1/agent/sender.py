@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from qslurm.c1.agent.delivery import deliver, with_present_ids
+from qslurm.c1.connection.agent_messages import Submission
 from qslurm.errors import (
     InvalidInputError,
     NoRoomError,
@@ -43,14 +44,14 @@ FINAL = (RefusedError, InvalidInputError, PermissionDeniedError)
 class SenderThread:
     """Sends the submissions whose number modulo `count` is `index`.
 
-    `answered` is called with the key of each submission that C2 has accepted or refused.
+    `answered` is called with the key of each submission that C2 has accepted or refused, and its state or error.
     """
 
     def __init__(
         self,
         outbox: Outbox,
         connect: Callable[[], CenterConnection],
-        answered: Callable[[str], None],
+        answered: Callable[[str, Submission | QslurmError], None],
         *,
         index: int = 0,
         count: int = 1,
@@ -147,6 +148,7 @@ class SenderThread:
             self._postpone(entry, error)
             return True
         except FINAL as error:
+            outcome: Submission | QslurmError = error
             self._outbox.refused(entry.number, stored_error(error))
             log.info("refused", key=entry.key, user=entry.user, reason=error.message)
         except QslurmError as error:  # C2 is unreachable, or rejects the token: nothing was sent
@@ -155,12 +157,13 @@ class SenderThread:
             self._postpone(entry, error)
             return False
         else:
+            outcome = Submission("accepted", submitted.job_id, submitted.warnings, submitted.message)
             answer = {"warnings": submitted.warnings, "message": submitted.message}
             self._outbox.accepted(entry.number, submitted.job_id, answer)
             log.info("accepted", job=submitted.job_id, key=entry.key, user=entry.user)
         self._pauses.pop(entry.number, None)
         self.trouble.pop(entry.key, None)
-        self._answered(entry.key)
+        self._answered(entry.key, outcome)
         return True
 
     def _postpone(self, entry: Entry, error: QslurmError) -> None:
@@ -180,13 +183,13 @@ class SenderThread:
 
 
 class SenderPool:
-    """The sender threads. `answered` is called by any of them with the key of each submission that C2 has answered."""
+    """The sender threads. Any of them calls `answered`."""
 
     def __init__(
         self,
         outbox: Outbox,
         connect: Callable[[], CenterConnection],
-        answered: Callable[[str], None],
+        answered: Callable[[str, Submission | QslurmError], None],
         *,
         count: int = SENDERS,
     ) -> None:

@@ -11,10 +11,12 @@ import io
 import socket
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from http.client import HTTPResponse
 from typing import Any
 
 import requests
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import NewConnectionError
@@ -23,7 +25,6 @@ from urllib3.util import parse_url
 from qslurm.errors import ConfigError, UncertainError, UnreachableError
 from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.rest.http_session import distrust, open_session
-from qslurm.tokens.secret import Secret
 
 MAX_ANSWER = 256 * 1024 * 1024
 """Maximum bytes of a response; a listing of 5,000 jobs has 32 MB (measured with 23.02)."""
@@ -121,19 +122,6 @@ class Https(_AckAtOnce, HTTPSConnection):
     response_class = _Response
 
 
-class _TokenAuth(requests.auth.AuthBase):
-    """Adds slurmrestd's authentication headers on sending, so that no printable object holds them."""
-
-    def __init__(self, user: str, token: Secret) -> None:
-        self._user, self._token = user, token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._user:
-            request.headers["X-SLURM-USER-NAME"] = self._user
-        request.headers["X-SLURM-USER-TOKEN"] = self._token.reveal()
-        return request
-
-
 class Transport:
     """Sends requests to one slurmrestd. Not thread-safe, as requests.Session is not."""
 
@@ -141,7 +129,7 @@ class Transport:
         self._url = check_url(endpoint.url)
         self._timeout_s = endpoint.timeout_s
         self._session = open_session(endpoint, Http, Https)
-        self._auth = _TokenAuth(endpoint.user, endpoint.token)
+        self._user, self._token = endpoint.user, endpoint.token
 
     def close(self) -> None:
         """Close the connection."""
@@ -155,11 +143,8 @@ class Transport:
         until = time.monotonic() + 2 * self._timeout_s
         try:
             # by the adapter, which follows no redirect: a session's cookies and hooks take longer than all the rest
-            request = requests.Request(
-                method, self._url + path, self._headers(body), data=body, auth=self._auth
-            )
             response = self._session.get_adapter(self._url).send(
-                request.prepare(),
+                self._prepared(method, path, body),
                 timeout=(min(_CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
                 stream=True,
                 verify=self._session.verify or False,
@@ -176,8 +161,27 @@ class Transport:
         except UnreachableError as error:
             raise (_uncertain(str(error)) if submitting else error) from None
 
-    def _headers(self, body: bytes | None) -> dict[str, str]:
-        return dict(_HEADERS) if body is None else _HEADERS | {"Content-Type": "application/json"}
+    @cached_property
+    def _base_url(self) -> str:
+        """The URL as requests normalizes it (IDNA, percent-encoding)."""
+        request = requests.PreparedRequest()
+        request.prepare_url(self._url, None)
+        return str(request.url).rstrip("/")
+
+    def _prepared(self, method: str, path: str, body: bytes | None) -> requests.PreparedRequest:
+        """The request, without requests' own preparation, which takes a third as long as sending it."""
+        request = requests.PreparedRequest()
+        request.method, request.url, request.body = method, self._base_url + path, body
+        request.hooks = requests.hooks.default_hooks()
+        request.headers = CaseInsensitiveDict(_HEADERS)
+        if body is not None:
+            request.headers["Content-Type"] = "application/json"
+            request.headers["Content-Length"] = str(len(body))
+        # here and nowhere else, so that no printable object holds the token for longer than the request
+        if self._user:
+            request.headers["X-SLURM-USER-NAME"] = self._user
+        request.headers["X-SLURM-USER-TOKEN"] = self._token.reveal()
+        return request
 
     def _no_answer(self, error: Exception, submitting: bool) -> UnreachableError:
         if (distrusted := distrust(self._url, causes_of(error))) is not None:

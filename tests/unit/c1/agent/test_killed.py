@@ -87,7 +87,7 @@ def lives(folder, c2, fate):
         mortal = Mortal(outbox, fate)
         if outbox.with_key("key-1") is None:
             mortal.take("key-1", "ann", PAYLOAD)
-        sender = SenderThread(mortal, lambda: c2, lambda key: None)
+        sender = SenderThread(mortal, lambda: c2, lambda *_: None)
         center = Mortal(c2, fate)
         center.slurm = center
         for _ in range(3):

@@ -112,7 +112,7 @@ class C2:
 def office(tmp_path):
     def make(**settings):
         outbox, c2 = Outbox(tmp_path / "state"), C2()
-        sender = SenderPool(outbox, lambda: c2, lambda key: None)
+        sender = SenderPool(outbox, lambda: c2, lambda *_: None)
         tracker = JobTracker(outbox, lambda: c2, lambda job_id: None)
         bindings = WaitBindings(tmp_path / "state")
         opened.extend((outbox, bindings))

@@ -57,7 +57,7 @@ def outbox(tmp_path):
 def _run(outbox, c2, keys):
     left, all_done = set(keys), threading.Event()
 
-    def done(key):
+    def done(key, outcome):
         left.discard(key)
         if not left:
             all_done.set()
@@ -108,7 +108,7 @@ def test_what_waits_while_c2_is_away_says_so_and_is_sent_by_the_next_agent(outbo
     keys = [str(number) for number in range(101, 101 + SENDERS)]
     for key in keys:
         outbox.take(key, "ann", {"key": key, "job": {}})
-    senders = SenderPool(outbox, c2.connect, lambda key: None)
+    senders = SenderPool(outbox, c2.connect, lambda *_: None)
     senders.start()
     waited = threading.Event()
     for _ in range(PATIENCE_S * 100):
@@ -128,7 +128,7 @@ def test_what_is_given_up_while_it_waits_is_not_waited_for(outbox):
     outbox.forgotten(1)
     follows = outbox.take("102", "ann", {"key": "102", "job": {"dependency": "afterok:7"}})
     c2 = C2()
-    sender = SenderThread(outbox, c2.connect, lambda key: None, index=0, count=2)
+    sender = SenderThread(outbox, c2.connect, lambda *_: None, index=0, count=2)
     assert sender._send_all(c2.connect())
     assert sender._until_next() is not None
     assert outbox.given_up(follows.number, {})
