@@ -17,21 +17,6 @@ from tests.unit.waiting import until
 
 UID = os.getuid()
 
-DEVICE = '''
-import pathlib
-
-class connect:
-    """The device is there while its file is."""
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
-    def run(self, circuit, shots):
-        return {"10": shots}, 0.25
-    def alive(self):
-        return self.path.exists()
-    def release(self):
-        pass
-'''
-
 
 def install(folder: Path) -> Path:
     """An environment with all that this one has and the documented package; its Python."""
@@ -40,13 +25,11 @@ def install(folder: Path) -> Path:
     (packages / "these.pth").write_text("\n".join(site.getsitepackages()) + "\n")
     document = (ROOT / "docs" / "runtimes.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
-    package = packages / "our_package"
-    package.mkdir()
-    (package / "abacus.py").write_text(DEVICE + code)
+    (packages / "abacus.py").write_text(code)
     (entry,) = re.findall(r"\[project\.entry-points\.\"qslurm\.runtimes\"\]\n(.*?)\n", document)
-    about = packages / "our_package-1.0.dist-info"
+    about = packages / "abacus-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: our-package\nVersion: 1.0\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: abacus\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(f"[qslurm.runtimes]\n{entry.replace(chr(34), '')}\n")
     return folder / "bin" / "python"
 
@@ -62,9 +45,10 @@ def test_the_documented_plug_in_executes_circuits_and_holds_its_backend_when_its
         assert running.ask(circuit_job(1, uid=UID, shots=7)) == Admitted()
         task = until(lambda: (found := running.reader().task("a", 1)) and found.state == "finished" and found)
         (execution,) = running.reader().executions(task)
-        assert (msgspec.json.decode(execution.counts), execution.seconds) == ({"10": 7}, 0.25)
+        counts = msgspec.json.decode(execution.counts, type=dict[str, int])
+        assert (sum(counts.values()), {len(key) for key in counts}, execution.seconds) == (7, {2}, 0.001)
         device.unlink()
         status = until(lambda: (found := running.status().backends[0]).state == "offline" and found)
-        assert status.reason == "the device does not answer"
+        assert status.reason == "the abacus is not connected"
         device.touch()
         until(lambda: running.status().backends[0].state == "idle")
