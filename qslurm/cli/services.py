@@ -29,7 +29,7 @@ def serve_dispatcher(config_file: Path | None) -> None:
     from qslurm.c2.dispatcher.dispatcher_service import serve
 
     config = load_c2_config(config_file)
-    serve(config.dispatcher, config.backend, remote=config.remote, callers=config.sessions)
+    serve(config.dispatcher, config.backend, remote=config.remote, sessions=config.sessions)
 
 
 @dispatcher.command("status")

@@ -167,7 +167,7 @@ def _serve(setup: LocalSetup) -> None:
         folder=temporary_folder(),
         read=None,
     )
-    with signals_stop(dispatcher.stop, dispatcher.bell):
+    with signals_stop(dispatcher.stop, dispatcher.wake_fd):
         dispatcher.add_connection(socket.socket(fileno=setup.connection))
         dispatcher.run()
 

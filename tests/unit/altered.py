@@ -122,7 +122,7 @@ def write(folder: Path) -> list[Any]:
     watch = IdleSessions(registry)
     watch.begin(begin("session"), 0.0)
     watch.look(1e6)
-    registry.trouble = "the disk is full"
+    registry.store_error = "the disk is full"
     (folder / "pending").write_bytes(msgpack.encode(step_sessions.pending(registry, 1, 0)))
     assert registry.store.commit(registry.changes) == ""
     (folder / "kinds.json").write_text(json.dumps(kinds))

@@ -1,6 +1,6 @@
-"""What is asked with a credential: by C2's hooks, by operators, and by a job's step when it begins.
+"""Requests with a credential: of C2's hooks, of operators, and of a job's step when it starts.
 
-The credential says who asks. What they may do is decided here, and done by plain functions on the task registry.
+Requests are authorized here; plain functions on the task registry carry them out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qslurm.c2.dispatcher.listeners.listeners import SignedRequest
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
 from qslurm.c2.dispatcher.reading_queue import ReadingQueue, ReadJob
 from qslurm.c2.dispatcher.replies import Replies
-from qslurm.c2.dispatcher.status_views import NOT_ASKED, StatusViews, Viewer, viewer_of
+from qslurm.c2.dispatcher.status_views import NO_CREDENTIAL, StatusViews, Viewer, viewer_of
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
@@ -51,10 +51,10 @@ AuthenticatedRequest = Admit | Finish | GetEnds | SetBackend | Reserve | Release
 
 
 class AuthenticatedRequests:
-    """Takes them. `send` tells at once, what has to be stored before is held by `answers`.
+    """Handles them. `send` replies at once; `replies` holds what must be stored before.
 
-    `owner` is who is at the other end of a connection (a uid), `is_of_job` whether that is a process of a job; `read`
-    finds what speaks against a job's data (None: it is not read).
+    `owner` is the uid of a connection's peer, `is_of_job` whether the peer is a process of a job. `read` finds errors
+    in a job's data (None: it is not checked).
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class AuthenticatedRequests:
         backends: Backends,
         all_runtimes: AllRuntimes,
         views: StatusViews,
-        answers: Replies,
+        replies: Replies,
         send: Callable[[Address, Message], None],
         owner: Callable[[Connection], int | None],
         is_of_job: Callable[[Connection, int], bool],
@@ -78,39 +78,39 @@ class AuthenticatedRequests:
         self._backends = backends
         self._all_runtimes = all_runtimes
         self._views = views
-        self._answers = answers
+        self._replies = replies
         self._send = send
         self._owner = owner
         self._is_of_job = is_of_job
-        self._readings = ReadingQueue(threads, read) if read else None
+        self._reading_queue = ReadingQueue(threads, read) if read else None
         self._checks = CredentialChecks(identity, threads)
-        self._trusted_checks = CredentialChecks(identity, threads, "trust")  # nor must anybody else
+        self._trusted_checks = CredentialChecks(identity, threads, "trusted")
         self._status_checks = CredentialChecks(
             identity, threads, "look"
         )  # who only looks must not keep hooks waiting
 
-    def show(self, request: SignedRequest, message: GetStatus) -> None:
-        """How the dispatcher is, and of jobs what its sender may see."""
+    def handle_status(self, request: SignedRequest, message: GetStatus) -> None:
+        """The dispatcher's status, with the jobs that the sender may see."""
 
         def show(viewer: Viewer) -> None:
             self._send(request.address, self._views.status(message, viewer))
 
-        checks, owner = self._who_checks(request, self._status_checks)
+        checks, owner = self._checks_for(request, self._status_checks)
         if not message.jobs:
-            show(Viewer("none", why=NOT_ASKED))
-        elif not checks.ask(request, lambda sender: show(viewer_of(sender, self._trusted)), owner):
+            show(Viewer("none", why=NO_CREDENTIAL))
+        elif not checks.verify(request, lambda sender: show(viewer_of(sender, self._trusted)), owner):
             show(Viewer("none", why="too many requests"))
 
-    def show_metrics(self, request: SignedRequest) -> None:
-        """The counters, for operators."""
-        checks, owner = self._who_checks(request, self._status_checks)
-        if not checks.ask(request, lambda sender: self._show_metrics(request.address, sender), owner):
+    def handle_metrics(self, request: SignedRequest) -> None:
+        """The metrics, for trusted users."""
+        checks, owner = self._checks_for(request, self._status_checks)
+        if not checks.verify(request, lambda sender: self._show_metrics(request.address, sender), owner):
             self._send(request.address, _TOO_MANY)
 
-    def _who_checks(
+    def _checks_for(
         self, request: SignedRequest, checks: CredentialChecks
     ) -> tuple[CredentialChecks, int | None]:
-        """Who checks a credential, and the user whose turn that is."""
+        """The checks to use for a request, and the uid that it counts for."""
         owner = self._owner(request.address.connection)
         if owner in self._trusted:
             return self._trusted_checks, None
@@ -124,11 +124,11 @@ class AuthenticatedRequests:
         else:
             self._send(address, self._views.metrics())
 
-    def take(self, request: SignedRequest, message: AuthenticatedRequest) -> None:
-        """Do what is asked, if who asks may."""
+    def handle(self, request: SignedRequest, message: AuthenticatedRequest) -> None:
+        """Carry out a request if its sender is authorized."""
         began = self._registry.timer()
-        checks, owner = self._who_checks(request, self._checks)
-        if not checks.ask(
+        checks, owner = self._checks_for(request, self._checks)
+        if not checks.verify(
             request, lambda sender: self._handle_verified(request.address, message, sender, began), owner
         ):
             self._send(request.address, _TOO_MANY)
@@ -146,7 +146,7 @@ class AuthenticatedRequests:
             refusals.warning("refused", **_names(message), uid=uid, why="not trusted")
             self._send(address, _not_trusted(uid))
         elif isinstance(message, Admit):
-            self._admit(address, message, None if self._readings else "", began)
+            self._admit(address, message, None if self._reading_queue else "", began)
         elif isinstance(message, Finish):
             self._answer(address, hook_requests.finish(registry, message))
         elif isinstance(message, GetEnds):
@@ -157,13 +157,13 @@ class AuthenticatedRequests:
             self._answer(address, reservation_requests.order(registry, message))
 
     def _handle_job_request(self, address: Address, message: Attach | Begin | End, uid: int) -> None:
-        """A job's step, its TaskProlog or its TaskEpilog speaks."""
+        """A request of a job's step, its TaskProlog or its TaskEpilog."""
         registry = self._registry
         if not self._is_of_job(address.connection, message.job_id):
             refusals.warning("refused", **_names(message), uid=uid, why="not a process of this job")
             self._send(address, step_sessions.another_job(message.job_id))
-        elif registry.trouble:
-            self._send(address, Pending(reason=registry.why_not_stored(), position=0))
+        elif registry.store_error:
+            self._send(address, Pending(reason=registry.store_error_message(), position=0))
         elif isinstance(message, Attach):
             self._answer_step(address, step_sessions.attach(registry, message, uid))
         elif isinstance(message, Begin):
@@ -172,12 +172,12 @@ class AuthenticatedRequests:
             self._answer_step(address, step_sessions.over(registry, message, uid))
 
     def _admit(self, address: Address, job: Admit, complaint: str | None, began: float) -> None:
-        self._backends.look(self._all_runtimes)
+        self._backends.update(self._all_runtimes)
         answer = hook_requests.admit(self._registry, job, complaint)
-        if answer is None and job.envelope is not None and self._readings is not None:
+        if answer is None and job.envelope is not None and self._reading_queue is not None:
             qubits = self._registry.backends[job.backend].qubits
-            self._readings.ask(
-                job, job.envelope, qubits, lambda found: self._admit(address, job, found, began)
+            self._reading_queue.submit(
+                job, job.envelope, qubits, lambda error: self._admit(address, job, error, began)
             )
             return
         if isinstance(answer, NotAdmitted):
@@ -185,23 +185,23 @@ class AuthenticatedRequests:
             why = answer.reason if answer.retry else None
             log.info("job refused", **_names(job), again=answer.retry, why=why)
         if answer is not None:
-            verdict = "admitted" if isinstance(answer, Admitted) else "later" if answer.retry else "never"
-            self._registry.counters.add("admissions", job.backend, verdict)
+            outcome = "admitted" if isinstance(answer, Admitted) else "later" if answer.retry else "never"
+            self._registry.counters.add("admissions", job.backend, outcome)
             self._registry.counters.observe_on_reply("admission_seconds", began)
-        if isinstance(answer, NotAdmitted) and self._registry.trouble:
-            self._send(address, answer)  # it tells of nothing that would have to be stored first
+        if isinstance(answer, NotAdmitted) and self._registry.store_error:
+            self._send(address, answer)  # it reports no change that would have to be stored
         elif answer is not None:
             self._answer(address, answer)
 
     def _answer(self, address: Address, message: Message) -> None:
-        self._answers.hold(address, message, time.monotonic(), to_step=False)
+        self._replies.hold(address, message, time.monotonic(), to_step=False)
 
     def _answer_step(self, address: Address, message: Message) -> None:
-        self._answers.hold(address, message, time.monotonic(), to_step=True)
+        self._replies.hold(address, message, time.monotonic(), to_step=True)
 
 
 def _names(message: AuthenticatedRequest) -> dict[str, Field]:
-    """What a line of the log calls a message, and the job it is about."""
+    """Fields of a log line about a message and its job."""
     about = ("job_id", "restart", "center", "backend", "reservation")
     found: dict[str, Field] = {name.removesuffix("_id"): getattr(message, name, None) for name in about}
     return {"message": type(message).__name__} | found

@@ -1,4 +1,4 @@
-"""How the backends are, and since when."""
+"""The state of each backend, and since when."""
 
 from __future__ import annotations
 
@@ -16,14 +16,11 @@ from qslurm.system.event_log import EventLog
 log = EventLog(__name__)
 
 STATES = ("idle", "executing", "calibrating", "offline")
-"""The states that a backend can be in."""
+"""The states of a backend."""
 
 
 class Backends:
-    """Knows which backends can take jobs, and since when they are in the state they are in.
-
-    `is_busy` says whether a backend executes something that does not go through its queue.
-    """
+    """The backends' states. `is_busy` says whether a backend executes something by lane."""
 
     def __init__(self, registry: TaskRegistry, is_busy: Callable[[str], bool]) -> None:
         self._registry = registry
@@ -36,7 +33,7 @@ class Backends:
         self._last_joined = dict.fromkeys(registry.backends, float("-inf"))  # monotonic
 
     def set(self, message: SetBackend) -> Message:
-        """An operator takes a backend out of service, or back in."""
+        """An operator sets a backend offline or online."""
         if message.backend not in self._registry.backends:
             return Refused(
                 kind="invalid_input",
@@ -50,8 +47,8 @@ class Backends:
         self._registry.set_backend(message.backend, offline=not message.online, reason=message.reason)
         return Done()
 
-    def look(self, all_runtimes: AllRuntimes) -> None:
-        """Bring the task registry's knowledge of what is available up to date."""
+    def update(self, all_runtimes: AllRuntimes) -> None:
+        """Update the states, and the unavailable backends of the task registry."""
         self._registry.backend_types.update(all_runtimes.backend_types)
         unavailable = self._registry.unavailable
         for name in self._registry.backends:
@@ -66,7 +63,7 @@ class Backends:
                 self._states[name] = (state, self._registry.clock())
 
     def all(self, all_runtimes: AllRuntimes) -> list[BackendStatus]:
-        """Every backend, as it was at the last look."""
+        """The status of every backend, as of the last `update`."""
         return [self._backend(name, all_runtimes) for name in self._registry.backends]
 
     def _backend(self, name: str, all_runtimes: AllRuntimes) -> BackendStatus:

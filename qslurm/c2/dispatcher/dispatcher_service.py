@@ -1,4 +1,4 @@
-"""`qslurm dispatcher serve`: the dispatcher as a service that runs in the foreground until SIGTERM."""
+"""`qslurm dispatcher serve`: runs the dispatcher in the foreground until SIGTERM."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _SOCKET_PATH_LIMIT = 107
 
 @dataclass(frozen=True)
 class _Extras:
-    """What others come by over the network, and what starts quantum runtimes as another user, as far as configured."""
+    """Optional parts: runtimes on other hosts, sessions, and the starter of quantum runtimes as another user."""
 
     remote: RemoteConfig | None
-    callers: SessionsConfig | None
+    sessions: SessionsConfig | None
     starter: Starter | None
 
 
@@ -43,36 +43,35 @@ def serve(
     *,
     identity: Identity | None = None,
     remote: RemoteConfig | None = None,
-    callers: SessionsConfig | None = None,
+    sessions: SessionsConfig | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then end every process that was started, and remove the socket.
+    """Serve until SIGTERM or SIGINT; then end all started processes and remove the socket.
 
-    What can't work is a ConfigError before anything is touched; a dispatcher that is already there, or a store
-    that can't be opened, is a QslurmError. `identity` is how senders are known (default: MUNGE).
+    An invalid configuration is a ConfigError before anything is changed; a dispatcher that is already running, or a
+    store that cannot be opened, is a QslurmError. `identity` verifies senders (default: MUNGE).
     """
     remote = remote if remote and remote.listen else None
-    callers = callers if callers and callers.listen else None
+    sessions = sessions if sessions and sessions.listen else None
     check_config(config, backends, remote)
-    if callers is not None:
-        check_sessions(callers)
+    if sessions is not None:
+        check_sessions(sessions)
     configure("dispatcher")
     allow_many_descriptors()
     trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
-    with ExitStack() as held:
-        starter = (
-            fork_starter(config.runtime_user) if config.runtime_user else None
-        )  # before there is anything to read
+    with ExitStack() as stack:
+        # before this process holds data of jobs
+        starter = fork_starter(config.runtime_user) if config.runtime_user else None
         if starter is not None:
-            held.callback(starter.close)
-        held.enter_context(_alone(config.socket))
+            stack.callback(starter.close)
+        stack.enter_context(_exclusive(config.socket))
         known = identity or Munge(config.munge_socket)
-        _serve_alone(config, backends, known, trusted, _Extras(remote, callers, starter))
+        _serve(config, backends, known, trusted, _Extras(remote, sessions, starter))
 
 
 def check_config(
     config: DispatcherConfig, backends: Sequence[BackendConfig], remote: RemoteConfig | None = None
 ) -> None:
-    """Refuse a configuration that can't work, with the name of the setting (ConfigError)."""
+    """ConfigError with the name of the setting if the configuration is invalid."""
     names = [backend.name for backend in backends]
     if not names:
         raise ConfigError("No backend configured.", hint="Add a [[backend]] section with a name.")
@@ -108,7 +107,7 @@ def _check_backend(backend: BackendConfig, remote: RemoteConfig | None) -> None:
 
 
 def check_remote(remote: RemoteConfig) -> None:
-    """Refuse settings for runtimes on other hosts that can't work (ConfigError)."""
+    """ConfigError if the settings for runtimes on other hosts are invalid."""
     from qslurm.protocol.curve.key_files import read_keys
 
     if not remote.listen.startswith("tcp://"):
@@ -118,17 +117,17 @@ def check_remote(remote: RemoteConfig) -> None:
     read_keys(Path(remote.key))
 
 
-def check_sessions(callers: SessionsConfig) -> None:
-    """Refuse settings for sessions' clients that can't work (ConfigError)."""
+def check_sessions(sessions: SessionsConfig) -> None:
+    """ConfigError if the settings for sessions are invalid."""
     from qslurm.protocol.session_frames import host_and_port
 
     for name in ("listen", "address"):
-        if place := getattr(callers, name):
+        if place := getattr(sessions, name):
             try:
                 host_and_port(place)
             except InvalidInputError as error:
                 raise ConfigError(f"[sessions] {name}: {error.message}", hint=error.hint) from error
-    if host_and_port(callers.address or callers.listen)[0] in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
+    if host_and_port(sessions.address or sessions.listen)[0] in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
         raise ConfigError(
             "[sessions] address is not set, and the address in listen is not one that centers can reach.",
             hint='Set it, for example address = "c2.example.org:8044".',
@@ -136,7 +135,7 @@ def check_sessions(callers: SessionsConfig) -> None:
 
 
 def check_runtime(backend: BackendConfig) -> None:
-    """Refuse a backend whose quantum runtime is unknown, or can't make sense of its options (ConfigError)."""
+    """ConfigError if a backend's quantum runtime is unknown or does not accept its options."""
     from qslurm.runtimes.plugin import find_plugin, read_options
 
     try:
@@ -151,7 +150,7 @@ def check_runtime(backend: BackendConfig) -> None:
         )
 
 
-def _serve_alone(
+def _serve(
     config: DispatcherConfig,
     backends: Sequence[BackendConfig],
     identity: Identity,
@@ -168,7 +167,7 @@ def _serve_alone(
     from qslurm.runtimes.quantum.circuit_reader import refusal_reason
 
     folder = Path(config.socket).parent
-    for left in folder.glob("qslurm-runtime-*"):  # a dispatcher was killed while a runtime was joining
+    for left in folder.glob("qslurm-runtime-*"):  # of a dispatcher that was killed while a runtime joined
         shutil.rmtree(left)
     if extras.starter is not None:
         shutil.rmtree(folder / ENDPOINT_FOLDER, ignore_errors=True)
@@ -177,7 +176,7 @@ def _serve_alone(
     store = Store(config.store)
     try:
         with zmq.Context() as context:
-            # a private dispatcher's jobs are its user's own, and no Slurm's
+            # a private dispatcher's jobs are its user's own, not Slurm's
             limits = DispatcherLimits(
                 trusted, config.execution_limit_s, only_own_job=isinstance(identity, Munge)
             )
@@ -194,18 +193,18 @@ def _serve_alone(
                 read=refusal_reason,
                 logbooks=logbooks,
                 remote=extras.remote,
-                callers=extras.callers,
+                sessions=extras.sessions,
                 starter=extras.starter,
             )
-            with signals_stop(dispatcher.stop, dispatcher.bell):
+            with signals_stop(dispatcher.stop, dispatcher.wake_fd):
                 dispatcher.listen(config.socket)
-                Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
+                Path(config.socket).chmod(0o666)  # requests are authorized by their credentials
                 log.info("listening", socket=config.socket, open_jobs=len(registry.tasks))
                 if extras.remote is not None:
                     log.info(
                         "listening for quantum runtimes on other hosts", address=dispatcher.bind_remote()
                     )
-                if extras.callers is not None:
+                if extras.sessions is not None:
                     log.info("listening for session clients", address=dispatcher.sessions_address)
                 dispatcher.run()
     finally:
@@ -215,8 +214,8 @@ def _serve_alone(
 
 
 @contextmanager
-def _alone(socket: str) -> Iterator[None]:
-    """Hold the lock beside the socket; ZeroMQ would take the place of a dispatcher that is still alive."""
+def _exclusive(socket: str) -> Iterator[None]:
+    """Hold the lock beside the socket, so that no second dispatcher uses it."""
     path = Path(f"{socket}.lock")
     descriptor = _lock(path)
     os.ftruncate(descriptor, 0)
@@ -245,7 +244,7 @@ def _lock(path: Path) -> int:
             ) from error
         if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
             return descriptor
-        os.close(descriptor)  # the one before removed the file between our two steps
+        os.close(descriptor)  # its last holder removed the file after we opened it
 
 
 def _uid(name: str) -> int:

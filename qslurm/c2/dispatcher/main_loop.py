@@ -1,9 +1,9 @@
-"""The dispatcher's loop: one thread, one poll, everything that happens goes through it.
+"""The dispatcher's main loop: one thread with one poll.
 
-A plain poll loop rather than asyncio: the loop owns the task registry and the store, so there is nothing to lock and
-nothing to await; each round takes in what has come, gives idle quantum runtimes their next circuits, stores
-all changes in one transaction (a group commit), and only then tells anybody. It starts faster, too.
-What may take its time (munged, reading a job's circuit) is done by a few threads that hand their answers back.
+A plain poll loop rather than asyncio: the loop owns the task registry and the store, so nothing has to be locked. Each
+round receives requests, assigns circuits to idle quantum runtimes, stores all changes in one transaction (a group
+commit), and sends replies after that. It also starts faster. Slow work (munged, checking a job's circuit) is done by
+worker threads.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 _IDLE_S = 10.0
-_PROGRESS_S = 5.0  # between two words to a session's client about a circuit that waits
+_PROGRESS_S = 5.0  # between two progress messages to a session's client about a waiting circuit
 
 
 @dataclass(frozen=True)
 class DispatcherLimits:
-    """Which uids may give orders, how long a circuit may take, and how often in a row a quantum runtime may fail to
-    start before the dispatcher gives up (None: it never does, and the backend is offline meanwhile).
+    """`trusted` uids may send administrative requests. After `starts` failed starts of a quantum runtime in a row the
+    dispatcher gives up (None: never; the backend is offline meanwhile).
 
-    With `only_own_job`, only a process of a Slurm job may ask about that job; it must be one of this host.
+    With `only_own_job`, requests about a job are accepted only from processes of that Slurm job on this host.
     """
 
     trusted: frozenset[int]
@@ -88,7 +88,7 @@ class DispatcherLimits:
 
 
 class Dispatcher:
-    """Serves until `stop` is called. `read` finds what speaks against a job's data (None: it is not read)."""
+    """Serves until `stop` is called. `read` finds errors in a job's data (None: it is not checked)."""
 
     def __init__(
         self,
@@ -101,14 +101,14 @@ class Dispatcher:
         read: ReadJob | None,
         logbooks: str | None = None,
         remote: RemoteConfig | None = None,
-        callers: SessionsConfig | None = None,
+        sessions: SessionsConfig | None = None,
         starter: Starter | None = None,
     ) -> None:
         import zmq
 
-        self._listeners = Listeners(  # first: its port may be taken
+        self._listeners = Listeners(  # first: its port may be in use
             limits.trusted | {0, os.getuid()},
-            _session_server(callers, registry),
+            _session_server(sessions, registry),
             only_own_job=limits.only_own_job,
         )
         self._registry = registry
@@ -130,7 +130,7 @@ class Dispatcher:
         self._leases = Leases(RegisteredTasks(registry), self._pool, self._listeners.send_lane)
         self._idle = IdleSessions(registry)
         self._backends = Backends(registry, self._leases.in_use)
-        self._answers = Replies(self._listeners.send)
+        self._replies = Replies(self._listeners.send)
         self._threads = WorkerThreads()
         self._store_writer = StoreWriter(registry)
         self._stopping = False
@@ -138,7 +138,7 @@ class Dispatcher:
             registry,
             leases=self._leases,
             idle=self._idle,
-            answers=self._answers,
+            replies=self._replies,
             send=self._listeners.send,
             is_of_job=self._listeners.is_of_job,
         )
@@ -150,49 +150,54 @@ class Dispatcher:
             backends=self._backends,
             all_runtimes=self._all_runtimes,
             views=StatusViews(registry, self._all_runtimes, self._backends, self._leases),
-            answers=self._answers,
+            replies=self._replies,
             send=self._listeners.send,
             owner=self._listeners.owner,
             is_of_job=self._listeners.is_of_job,
             read=read,
         )
         self._poller = zmq.Poller()
-        for source in (self._pool.router, self._pool.ended_fd, self._threads.ear, *self._listeners.ears):
+        for source in (
+            self._pool.router,
+            self._pool.ended_fd,
+            self._threads.fileno,
+            *self._listeners.filenos,
+        ):
             self._poller.register(source, zmq.POLLIN)
         for source in self._remotes.sources if self._remotes else ():
             self._poller.register(source, zmq.POLLIN)
 
     def listen(self, path: str) -> None:
-        """Take requests at a Unix socket with this path."""
+        """Accept requests at a Unix socket with this path."""
         self._listeners.listen(path)
 
     def bind_remote(self) -> str:
-        """Let quantum runtimes on other hosts join, if they are configured; where, or nothing."""
+        """Accept quantum runtimes on other hosts, if configured; returns the address, or ""."""
         return self._remotes.bind() if self._remotes else ""
 
     @property
     def sessions_address(self) -> str:
-        """Where sessions' clients come to, or nothing."""
+        """Where clients of sessions connect, or ""."""
         return self._listeners.sessions_address
 
     def add_connection(self, connection: socket.socket) -> None:
-        """Take requests over this connection, too; only before `run`."""
+        """Accept requests over this connection as well; only before `run`."""
         self._listeners.add_connection(connection)
 
     @property
-    def bell(self) -> int:
+    def wake_fd(self) -> int:
         """A descriptor that wakes the loop when a byte is written to it (for signal.set_wakeup_fd)."""
-        return self._threads.bell
+        return self._threads.wake_fd
 
     def stop(self) -> None:
-        """Let `run` return; may be called from any thread and from a signal handler."""
+        """Make `run` return; from any thread, or from a signal handler."""
         self._stopping = True
-        self._threads.ring()
+        self._threads.wake()
 
     def run(self) -> None:
-        """Serve. When it returns, every process is gone and what could be stored is stored.
+        """Serve. When it returns, every runtime's process has ended and all that could be stored is stored.
 
-        QslurmError if a quantum runtime can't start, and these tries are limited.
+        QslurmError if a quantum runtime failed to start as often as `DispatcherLimits.starts` allows.
         """
         try:
             while not self._stopping:
@@ -210,7 +215,7 @@ class Dispatcher:
         self._give_up_if_nothing_starts()
         ready = dict(self._poller.poll(self._poll_timeout_ms()))
         self._leases.read()
-        if ready.pop(self._threads.ear, None):
+        if ready.pop(self._threads.fileno, None):
             self._threads.run_callbacks()
         if ready.pop(self._pool.router, None):
             self._receive_from_runtimes()
@@ -224,26 +229,28 @@ class Dispatcher:
             self._runtime_died(runtime)
         now = time.monotonic()
         self._pool.kill_overdue(now)
-        self._idle.look(now)
+        self._idle.end_overdue(now)
         self._assign()
         self._store(now)
         self._leases.check(now)
-        self._backends.look(self._all_runtimes)
+        self._backends.update(self._all_runtimes)
         for runtime in self._pool.idle():
             self._leases.lend(runtime, now)
-        for (task, seq), waiting in self._answers.expired(now):
+        for (task, seq), waiting in self._replies.expired(now):
             self._listeners.send(waiting, step_sessions.pending(self._registry, task, seq))
             if self._listeners.is_session_client(waiting):
-                self._answers.wait((task, seq), waiting, now, _PROGRESS_S)  # it is told without asking again
+                self._replies.wait(
+                    (task, seq), waiting, now, _PROGRESS_S
+                )  # it gets progress without a new request
 
     def _poll_timeout_ms(self) -> int:
-        if self._listeners.waiting:
+        if self._listeners.has_buffered:
             return 0
         now = time.monotonic()
-        parts = (self._answers, self._pool, self._registry, self._store_writer, self._idle)
+        parts = (self._replies, self._pool, self._registry, self._store_writer, self._idle)
         first = min(
             now + _IDLE_S,
-            self._listeners.look(now),
+            self._listeners.check(now),
             self._leases.next_event(now),
             *(part.next_event() for part in parts),
         )
@@ -251,14 +258,14 @@ class Dispatcher:
             first = min(first, self._remotes.next_event())
         return max(0, int((first - now) * 1000) + 1)
 
-    # --- what comes in -------------------------------------------------------------------------------
+    # --- requests ------------------------------------------------------------------------------------
 
     def _dispatch(self, request: SignedRequest, message: Message) -> None:
         match message:
             case GetStatus():
-                self._authenticated_requests.show(request, message)
+                self._authenticated_requests.handle_status(request, message)
             case GetMetrics():
-                self._authenticated_requests.show_metrics(request)
+                self._authenticated_requests.handle_metrics(request)
             case Execute() | Await() | Conclude() | Attend():
                 self._step_requests.handle_step_request(request, message)
             case (
@@ -272,7 +279,7 @@ class Dispatcher:
                 | Begin()
                 | End()
             ):
-                self._authenticated_requests.take(request, message)
+                self._authenticated_requests.handle(request, message)
             case _:
                 self._listeners.send(
                     request.address,
@@ -324,31 +331,31 @@ class Dispatcher:
         self._pool.remove(runtime)
         self._step_requests.resume(tasks)
 
-    # --- what goes out -------------------------------------------------------------------------------
+    # --- storing and replying ------------------------------------------------------------------------
 
     def _store(self, now: float) -> None:
-        """Store what has changed; only then tell anybody."""
-        registry, in_trouble = self._registry, bool(self._registry.trouble)
+        """Store all changes, then send the replies that report them."""
+        registry, store_failed = self._registry, bool(self._registry.store_error)
         self._notify_ended_sessions(now)
-        self._answers.settle(registry.settled, now)
+        self._replies.settle(registry.settled, now)
         registry.settled.clear()
         if not self._store_writer.commit(now, at_once=self._stopping):
-            self._answers.defer(registry.why_not_stored(), now)
+            self._replies.defer(registry.store_error_message(), now)
             return
         self._pool.discard_logbooks()
-        if in_trouble and not registry.trouble:
-            self._threads.ring()  # what was kept from starting may start
-        self._answers.send_held()
+        if store_failed and not registry.store_error:
+            self._threads.wake()  # waiting executions may start
+        self._replies.send_held()
         registry.counters.replies_sent(registry.timer())
         if self._remotes is not None:
             self._remotes.confirm(now)
 
     def _notify_ended_sessions(self, now: float) -> None:
-        """Sessions' clients who are elsewhere hear of the end without asking."""
+        """Tell clients of sessions at centers that their session has ended."""
         for task, seq, message in self._registry.settled:
             address = self._listeners.address_of(task) if seq == END else None
             if address is not None:
-                self._answers.hold(address, message, now, to_step=True)
+                self._replies.hold(address, message, now, to_step=True)
 
 
 def _session_server(config: SessionsConfig | None, registry: TaskRegistry) -> SessionServer | None:
@@ -356,6 +363,6 @@ def _session_server(config: SessionsConfig | None, registry: TaskRegistry) -> Se
         return None
     return SessionServer(
         config,
-        enter=lambda secret: step_sessions.enter(registry, secret),
+        authenticate=lambda secret: step_sessions.session_of_secret(registry, secret),
         is_open=lambda task: task in registry.tasks,
     )

@@ -1,7 +1,7 @@
-"""Who sees what: the answer to GetStatus, as the one who asks may have it.
+"""The replies to GetStatus and GetMetrics.
 
-How backends are, and how much is waiting, is everybody's business. Of jobs, a center's user sees its own; root, the
-dispatcher's user and those it trusts see all.
+Everybody sees the state of backends and the length of queues. A center's user sees its own jobs; root, the dispatcher's
+user and trusted users see all jobs.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ from qslurm.protocol.metrics import FAMILIES, LabeledValue
 from qslurm.runtimes.lanes.leases import Leases
 
 LONGEST_QUEUE = 500
-"""Executions of one backend that are listed at most: to place one costs some 20 us, and the others wait meanwhile."""
+"""Most listed executions of one backend: finding the position of each takes some 20 us of the main loop."""
 
 LONGEST_OWN = 100
-"""The same for those who see only their own: whoever runs jobs here may ask as often as they like."""
+"""The same for users who see only their own jobs, since requests are not limited."""
 
-NOT_ASKED = "the request carries no credential"
+NO_CREDENTIAL = "the request carries no credential"
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """Who asks, and so whose jobs are shown; `why` says why none are."""
+    """Which jobs the sender of a request may see; `why` says why none."""
 
     scope: Literal["all", "own", "none"]
     uid: int = -1
     why: str = ""
 
     def sees(self, task: Task) -> bool:
-        """Whether a job is theirs to see."""
+        """Whether the viewer may see a job."""
         return self.scope == "all" or (self.scope == "own" and task.job.uid == self.uid)
 
 
 def viewer_of(sender: int | QslurmError, trusted: frozenset[int]) -> Viewer:
-    """The view of whoever a credential says is asking."""
+    """The viewer that a verified credential stands for."""
     if isinstance(sender, QslurmError):
         return Viewer("none", why=sender.message)
     return Viewer("all" if sender in trusted else "own", sender)
 
 
 class StatusViews:
-    """Makes the answers. Nothing changes by looking."""
+    """Makes the replies."""
 
     def __init__(
         self, registry: TaskRegistry, all_runtimes: AllRuntimes, backends: Backends, leases: Leases
@@ -78,9 +78,9 @@ class StatusViews:
         self._leases = leases
 
     def status(self, message: GetStatus, viewer: Viewer) -> Status:
-        """The answer to GetStatus."""
+        """The reply to GetStatus."""
         registry = self._registry
-        self._backends.look(self._all_runtimes)
+        self._backends.update(self._all_runtimes)
         shown = (
             [] if viewer.scope == "none" else [task for task in registry.tasks.values() if viewer.sees(task)]
         )
@@ -93,8 +93,8 @@ class StatusViews:
             version=qslurm.__version__,
             pid=os.getpid(),
             started=self._backends.started,
-            ready=not registry.trouble,
-            reason=f"Cannot store results: {registry.trouble}." if registry.trouble else "",
+            ready=not registry.store_error,
+            reason=f"Cannot store results: {registry.store_error}." if registry.store_error else "",
             backends=[self._with_holds(one, holds) for one in self._backends.all(self._all_runtimes)],
             tasks=[_task(task) for task in shown],
             reservations=[
@@ -111,9 +111,9 @@ class StatusViews:
         )  # fmt: skip
 
     def metrics(self) -> Metrics:
-        """The answer to GetMetrics."""
+        """The reply to GetMetrics."""
         registry = self._registry
-        self._backends.look(self._all_runtimes)
+        self._backends.update(self._all_runtimes)
         values = registry.counters.values() | {
             name: [] for name, one in FAMILIES.items() if one.kind == "gauge"
         }
@@ -139,7 +139,7 @@ class StatusViews:
         )
         for labels, number in jobs.items():
             gauge("open_jobs", number, *labels)
-        gauge("dispatcher_ready", not registry.trouble)
+        gauge("dispatcher_ready", not registry.store_error)
         gauge("dispatcher_start_time_seconds", self._backends.started)
         return Metrics(
             version=qslurm.__version__, pid=os.getpid(), values=values, spreads=registry.counters.spreads()
@@ -188,10 +188,10 @@ class StatusViews:
     def _queue(
         self, shown: list[Task], viewer: Viewer, most: int
     ) -> tuple[list[WaitingStatus], dict[str, int]]:
-        """What waits of these jobs, at each backend what is next first, and how many are not listed."""
+        """The waiting executions of these jobs, by backend and position; and by backend how many are not listed."""
         registry, now, at = self._registry, self._registry.timer(), self._registry.clock()
         listed: list[WaitingStatus] = []
-        left: dict[str, int] = {}
+        unlisted: dict[str, int] = {}
         for name, queue in registry.queues.items():
             if viewer.scope == "all":
                 total, chosen = len(queue), first(queue, most, now, at)
@@ -202,8 +202,8 @@ class StatusViews:
                 key=lambda one: (one.position, one.job_id, one.seq),
             )[:most]
             listed += here
-            left[name] = total - len(here)
-        return listed, left
+            unlisted[name] = total - len(here)
+        return listed, unlisted
 
     def _own(self, backend: str, shown: list[Task], most: int) -> tuple[int, list[QueuedExecution]]:
         numbers = sorted(

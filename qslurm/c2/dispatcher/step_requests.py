@@ -1,4 +1,4 @@
-"""What job steps and sessions' clients ask: circuits to be executed, their outcomes, and to take a final result."""
+"""Requests of job steps and of clients of sessions: circuits, their outcomes, final results."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from qslurm.protocol.messages import END, Attend, Await, Conclude, Execute, Mess
 from qslurm.runtimes.lanes.leases import Leases
 from qslurm.wire.connection import Address, Connection
 
-_NOT_KNOWN = Refused(kind="session", reason="Unknown session. Attach again.")
+_UNKNOWN_SESSION = Refused(kind="session", reason="Unknown session. Attach again.")
 
 
 class StepRequests:
-    """Takes their questions. `send` tells at once, what has to be stored before is held by `answers`.
+    """Handles them. `send` replies at once; `replies` holds what must be stored before.
 
-    `is_of_job` says whether a connection was made by a process of a job.
+    `is_of_job` says whether a process of a job made a connection.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class StepRequests:
         *,
         leases: Leases,
         idle: IdleSessions,
-        answers: Replies,
+        replies: Replies,
         send: Callable[[Address, Message], None],
         is_of_job: Callable[[Connection, int], bool],
     ) -> None:
         self._registry = registry
         self._leases = leases
         self._idle = idle
-        self._answers = answers
+        self._replies = replies
         self._send = send
         self._is_of_job = is_of_job
         self._after_lease: dict[int, list[tuple[Address, Execute]]] = {}
@@ -46,9 +46,9 @@ class StepRequests:
     def handle_step_request(
         self, request: SignedRequest, message: Execute | Await | Conclude | Attend
     ) -> None:
-        """A job's step asks, with its session's secret as credential."""
+        """A request of a job's step; the credential is the secret of its session."""
         if not step_sessions.is_session(self._registry, message.task, request.credential):
-            self._send(request.address, _NOT_KNOWN)
+            self._send(request.address, _UNKNOWN_SESSION)
         elif not self._is_of_job(request.address.connection, self._registry.tasks[message.task].job.job_id):
             self._send(
                 request.address, step_sessions.another_job(self._registry.tasks[message.task].job.job_id)
@@ -56,14 +56,14 @@ class StepRequests:
         elif isinstance(message, Attend):
             now = time.monotonic()
             self._idle.begin(message.task, now)
-            self._answers.wait((message.task, END), request.address, now)
+            self._replies.wait((message.task, END), request.address, now)
         else:
             self.handle_session_request(request.address, message)
 
     def handle_session_request(self, address: Address, message: Execute | Await | Conclude) -> None:
-        """Somebody asks whose session that is."""
+        """A request whose client is authenticated."""
         registry = self._registry
-        if registry.trouble and not isinstance(message, Await):
+        if registry.store_error and not isinstance(message, Await):
             self._send(address, step_sessions.pending(registry, message.task, -1))
             return
         answer: Message | None
@@ -81,19 +81,19 @@ class StepRequests:
         if answer is not None:
             self._answer(address, answer)
         elif not isinstance(message, Conclude):
-            self._answers.wait((message.task, message.seq), address, time.monotonic())
+            self._replies.wait((message.task, message.seq), address, time.monotonic())
 
     def resume(self, tasks: tuple[int, ...]) -> None:
-        """A lease has ended: take what its tasks have asked for meanwhile."""
+        """A lease of these tasks has ended: handle the requests that waited for that."""
         for task in tasks:
             for address, message in self._after_lease.pop(task, []):
                 if task in self._registry.tasks:
                     self.handle_session_request(address, message)
                 else:
-                    self._send(address, _NOT_KNOWN)
+                    self._send(address, _UNKNOWN_SESSION)
 
     def handle_session_message(self, address: Address, task: int, body: bytes) -> None:
-        """A session's client asks, from elsewhere."""
+        """A request of a session's client at a center."""
         try:
             message: Message | None = decode_request(body)
         except InvalidInputError:
@@ -103,7 +103,7 @@ class StepRequests:
                 address, Refused(kind="permission", reason="This request is not accepted from a session.")
             )
         elif task not in self._registry.tasks:
-            self._send(address, _NOT_KNOWN)
+            self._send(address, _UNKNOWN_SESSION)
         else:
             self._idle.used(task, time.monotonic())
             self.handle_session_request(address, message)
@@ -115,4 +115,4 @@ class StepRequests:
         return address.connection if message.lane and is_users else None
 
     def _answer(self, address: Address, message: Message) -> None:
-        self._answers.hold(address, message, time.monotonic(), to_step=True)
+        self._replies.hold(address, message, time.monotonic(), to_step=True)

@@ -1,4 +1,4 @@
-"""Stores what has changed, and keeps trying while the store takes nothing."""
+"""Commits the registry's changes to the store, and retries while that fails."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts
 
 
 class StoreWriter:
-    """Brings a task registry's changes into its store, all at once. Times are monotonic seconds."""
+    """Commits all changes of a task registry at once. Times are monotonic seconds."""
 
     def __init__(self, registry: TaskRegistry) -> None:
         self._registry = registry
         self._failures = 0
-        self._again = 0.0
+        self._retry_at = 0.0
 
     def commit(self, now: float, *, at_once: bool = False) -> bool:
-        """Store all changes; False if they are not stored, because it failed or it is too early to try again.
+        """Store all changes; False if that failed, or failed before and the next attempt is not due.
 
-        While that lasts, `registry.trouble` says why.
+        `registry.store_error` has the reason while that lasts. `at_once` does not wait for the next attempt.
         """
         registry = self._registry
         if not registry.changes:
             return True
-        if registry.trouble and now < self._again and not at_once:
+        if registry.store_error and now < self._retry_at and not at_once:
             return False
         began = registry.timer()
-        trouble = registry.store.commit(registry.changes, last=registry.changes_must_last)
+        error = registry.store.commit(registry.changes, sync=registry.changes_must_sync)
         registry.counters.observe("store_commit_seconds", registry.timer() - began)
-        self._note(trouble, now)
-        if not trouble:
+        self._note(error, now)
+        if not error:
             registry.stored()
-        return not trouble
+        return not error
 
     def next_event(self) -> float:
-        """When to try again."""
-        return self._again if self._registry.changes else float("inf")
+        """When the next attempt is due."""
+        return self._retry_at if self._registry.changes else float("inf")
 
-    def _note(self, trouble: str, now: float) -> None:
-        if trouble:
+    def _note(self, error: str, now: float) -> None:
+        if error:
             self._registry.counters.add("store_failures")
-            self._again = now + _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
+            self._retry_at = now + _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
             self._failures += 1
-            if not self._registry.trouble:
-                log.error("cannot write to the store; new jobs wait", why=trouble)
-        elif self._registry.trouble:
+            if not self._registry.store_error:
+                log.error("cannot write to the store; new jobs wait", why=error)
+        elif self._registry.store_error:
             log.warning("store is writable again")
             self._failures = 0
-        self._registry.trouble = trouble
+        self._registry.store_error = error

@@ -1,4 +1,4 @@
-"""Lets the loop have slow things done by threads, and be woken when they are done."""
+"""Runs slow work in threads, and wakes the main loop for the results."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 
 class WorkerThreads:
-    """A few threads for each kind of work, so that one kind can't hold up another.
+    """A few threads for each kind of work, so that one kind cannot delay another.
 
-    What they find out is handed to functions that run in the loop's own thread.
+    Poll `fileno` and call `run_callbacks` in the main loop's thread.
     """
 
     def __init__(self, number: int = 4) -> None:
         self._number = number
         self._executors: dict[str, ThreadPoolExecutor] = {}
         self._done: deque[Callable[[], None]] = deque()
-        self.ear, self.bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fileno, self.wake_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def do(
+    def submit(
         self,
         kind: str,
         work: Callable[[], T],
@@ -40,51 +40,51 @@ class WorkerThreads:
         failed: Callable[[], None] = lambda: None,
         **about: Field,
     ) -> None:
-        """Call `work` in one of the threads for its kind, and `then` with its answer in the loop.
+        """Call `work` in a thread for its kind, and `then` with its result in the main loop.
 
-        If `work` raises, that is logged with what it is `about`, `failed` is called in the loop, and nobody is
-        answered: whoever asked will ask again.
+        An exception of `work` is logged with `about`, and `failed` is called in the main loop instead of `then`. The
+        client gets no reply and repeats its request.
         """
         if kind not in self._executors:
             from concurrent.futures import ThreadPoolExecutor
 
             self._executors[kind] = ThreadPoolExecutor(self._number, thread_name_prefix=kind)
 
-        def both() -> None:
+        def run() -> None:
             try:
-                answer = work()
+                result = work()
             except BaseException:
                 self._done.append(failed)
                 raise
             else:
-                self._done.append(lambda: then(answer))
+                self._done.append(lambda: then(result))
             finally:
-                self.ring()
+                self.wake()
 
-        self._executors[kind].submit(both).add_done_callback(partial(_log_failure, kind, about))
+        self._executors[kind].submit(run).add_done_callback(partial(_log_failure, kind, about))
 
-    def ring(self) -> None:
-        """Wake the loop; from any thread, and from a signal handler."""
+    def wake(self) -> None:
+        """Wake the main loop; from any thread, or from a signal handler."""
         try:
-            os.write(self.bell, b"\0")
-        except OSError as error:  # full: it wakes anyway; closed: it has stopped
+            os.write(self.wake_fd, b"\0")
+        except OSError as error:  # full: it wakes anyway; closed: it stopped
             log.debug("wakeup not written", why=str(error))
 
     def run_callbacks(self) -> None:
-        """Call what the threads have left; only the loop does this."""
+        """Call the pending callbacks of finished work; only in the main loop."""
         try:
-            os.read(self.ear, 4096)
+            os.read(self.fileno, 4096)
         except BlockingIOError:
-            log.debug("nobody rang")
+            log.debug("spurious wakeup")
         while self._done:
             self._done.popleft()()
 
     def close(self) -> None:
-        """Wait for nobody."""
+        """Stop without waiting for running work."""
         for executor in self._executors.values():
             executor.shutdown(wait=False, cancel_futures=True)
-        os.close(self.ear)
-        os.close(self.bell)
+        os.close(self.fileno)
+        os.close(self.wake_fd)
 
 
 def _log_failure(kind: str, about: Mapping[str, Field], future: Future[None]) -> None:

@@ -1,7 +1,7 @@
-"""The store as its one writer, the dispatcher, has it: SQLite with a write-ahead log.
+"""The store of the dispatcher, its only writer: SQLite with a write-ahead log.
 
-What was committed survives a kill -9 of any process. A power cut may cost the last moments, but never what was
-committed to `last`, all that was committed before it, or the file's integrity (docs/decisions/durability.md).
+Commits survive a kill -9 of any process. A power cut may lose the last commits, but no commit with `sync` and none
+before it, and never the file's integrity (docs/decisions/durability.md).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Row = dict[str, Any]
 
 
 class Store:
-    """Opens (or makes) the store; what can't be used is a QslurmError. An empty path keeps it in memory."""
+    """Opens or creates the store; QslurmError if it cannot be used. An empty path keeps it in memory."""
 
     def __init__(self, path: str = "") -> None:
         self._path = path or "in memory"
         try:
             self._connection = _open(path)
-            self._lasting: bool | None = None  # how the last commit was made
+            self._synced: bool | None = None  # as the last commit
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.Error) and is_damage(error):
                 raise damaged(path, error) from error
@@ -34,20 +34,20 @@ class Store:
                 hint="Check that its directory exists, is writable for this user, and has free space.",
             ) from error
 
-    def commit(self, statements: Iterable[Statement], *, last: bool = False) -> str:
-        """Write all of them or none; with `last` they are on the disk itself when it returns.
+    def commit(self, statements: Iterable[Statement], *, sync: bool = False) -> str:
+        """Write all statements or none; with `sync` they are on the disk when it returns.
 
-        The answer is empty, or the reason why the store takes nothing now.
+        Returns "" or the reason why the store cannot be written at the moment.
         """
         try:
-            if last != self._lasting:
-                self._connection.execute(f"PRAGMA synchronous = {'FULL' if last else 'NORMAL'}")
-                self._lasting = last
+            if sync != self._synced:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+                self._synced = sync
             self._connection.execute("BEGIN IMMEDIATE")
             for sql, values in statements:
                 self._connection.execute(sql, values)
             self._connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:  # full, I/O error, locked: what an operator can put right
+        except sqlite3.DatabaseError as error:  # full, I/O error, locked: an operator can resolve it
             if not isinstance(error, sqlite3.OperationalError) and not is_damage(error):
                 raise
             if self._connection.in_transaction:
@@ -85,28 +85,28 @@ class Store:
         return rows[0] if rows else None
 
     def backends(self) -> list[Row]:
-        """What operators have set."""
+        """The backends that operators have set offline or online."""
         return self._rows("SELECT * FROM backends")
 
     def handed_out(self) -> list[Row]:
-        """The orders that are under way on other hosts."""
+        """The orders assigned to runtimes on other hosts."""
         return self._rows("SELECT * FROM handed_out")
 
     def reservations(self) -> list[Row]:
-        """The windows that operators have reserved."""
+        """The reservations."""
         return self._rows("SELECT * FROM reservations ORDER BY id")
 
     def last_reservation(self) -> int:
-        """The highest number ever given to a reservation, or 0."""
+        """The highest id of any reservation so far, or 0."""
         rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'reservations'")
         return int(rows[0]["seq"]) if rows else 0
 
     def knows_center(self, center: str) -> bool:
-        """Whether a job of that center has ever been here."""
+        """Whether the store has a task of that center."""
         return bool(self._rows("SELECT 1 FROM tasks WHERE center = ? LIMIT 1", center))
 
     def used(self, backend: str, since: float) -> list[Row]:
-        """The QPU-seconds of each task at a backend that ended after a time, or goes on: center, at, seconds."""
+        """The QPU-seconds of each task of a backend that ended after `since`, or is open: center, at, seconds."""
         return self._rows(
             "SELECT center, coalesce(finished_at, started_at, admitted_at) AS at, sum(seconds) AS seconds "
             "FROM tasks JOIN executions ON task = tasks.id "
@@ -117,7 +117,7 @@ class Store:
         )
 
     def last_task(self) -> int:
-        """The highest task id ever given, or 0."""
+        """The highest task id so far, or 0."""
         return int(self._rows("SELECT coalesce(max(id), 0) AS id FROM tasks")[0]["id"])
 
     def journal(self, task: int) -> list[Row]:
@@ -125,12 +125,12 @@ class Store:
         return self._rows("SELECT at, seq, state, reason FROM journal WHERE task = ? ORDER BY id", task)
 
     def limit_pages(self, pages: int) -> int:
-        """Let the file have at most that many pages (of 4 KiB); the answer is how many it has now."""
+        """Limit the file to that many pages (of 4 KiB). Returns how many it has."""
         self._connection.execute(f"PRAGMA max_page_count = {int(pages)}")
         return int(self._rows("PRAGMA page_count")[0]["page_count"])
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and let go of it."""
+        """Close the store; SQLite merges the write-ahead log into the file."""
         self._connection.close()
 
     def _rows(self, query: str, *values: Any) -> list[Row]:
@@ -144,12 +144,12 @@ class Store:
 
 def _open(path: str) -> sqlite3.Connection:
     if path:
-        # SQLite gives its log and index the mode of the file: the group may read, nobody else may.
+        # SQLite gives its log and index the mode of the file: readable by the group.
         file = Path(path)
         if not file.exists():
             file.touch(mode=0o600)
             file.chmod(0o640)  # whatever the umask is
-    # The loop that owns the store may be a thread of its own (`qslurm run`); it alone uses it after this.
+    # Tests use the store from the thread of the main loop.
     connection = sqlite3.connect(
         path or ":memory:", isolation_level=None, timeout=1.0, check_same_thread=False
     )

@@ -1,4 +1,4 @@
-"""The states of tasks and executions, and which may follow which: the one place that says so."""
+"""The states of tasks and executions, and the allowed transitions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TaskState(StrEnum):
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
     WITHDRAWN = "withdrawn"
-    """Slurm has put the job back in its queue; another start of it is a task of its own."""
+    """Slurm requeued the job; its next start is another task."""
 
 
 class ExecutionState(StrEnum):
@@ -63,7 +63,7 @@ SLURM_ENDS: dict[str, TaskState] = {
     "REQUEUE_FED": TaskState.WITHDRAWN,
     "SPECIAL_EXIT": TaskState.WITHDRAWN,
 }
-"""What the end of a Slurm job means for its task (squeue(1), "JOB STATE CODES"); all else is a failure."""
+"""The task state for each final state of a Slurm job (squeue(1), "JOB STATE CODES"); all others are failures."""
 
 
 def is_open(state: TaskState) -> bool:
@@ -72,20 +72,20 @@ def is_open(state: TaskState) -> bool:
 
 
 def move_task(before: TaskState, after: TaskState) -> TaskState:
-    """The state after; a move that the table does not have is an error of ours, never silently done."""
+    """The new state; QslurmError if the transition is not in TASK_MOVES."""
     if after not in TASK_MOVES[before]:
         raise QslurmError(f"Invalid task transition from {before} to {after}.")
     return after
 
 
 def move_execution(before: ExecutionState, after: ExecutionState) -> ExecutionState:
-    """As move_task, for executions."""
+    """As move_task, by EXECUTION_MOVES."""
     if after not in EXECUTION_MOVES[before]:
         raise QslurmError(f"Invalid execution transition from {before} to {after}.")
     return after
 
 
 def slurm_end(state: str) -> TaskState:
-    """The end that a Slurm job state stands for; `CANCELLED by 1001` counts as CANCELLED."""
+    """The task state for a final Slurm job state; `CANCELLED by 1001` counts as CANCELLED."""
     word = state.split(maxsplit=1)[0] if state.strip() else ""
     return SLURM_ENDS.get(word, TaskState.FAILED)

@@ -112,9 +112,9 @@ def _door() -> Iterator[tuple[SessionServerAddress, bytes, Callable[[], object]]
         with socket.create_server(("127.0.0.1", 0)) as probe:
             address = f"127.0.0.1:{probe.getsockname()[1]}"
         config = DispatcherConfig(socket=str(folder / "d"), store=str(folder / "store.db"), trusted_users=[])
-        callers = SessionsConfig(listen=address, key=str(folder / "sessions.key"))
-        ensure_certificate(Path(callers.key))
-        process = _fork.Process(target=_serve, args=(config, callers))
+        sessions = SessionsConfig(listen=address, key=str(folder / "sessions.key"))
+        ensure_certificate(Path(sessions.key))
+        process = _fork.Process(target=_serve, args=(config, sessions))
         process.start()
         identity = SameUser()
         secret = secrets.token_bytes(32)
@@ -132,19 +132,19 @@ def _door() -> Iterator[tuple[SessionServerAddress, bytes, Callable[[], object]]
             threading.Thread(target=step.wait_for_end, daemon=True).start()
             with DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S) as client:
                 beside = DispatcherSession(client, 2, 0, say=_nobody)
-                door = SessionServerAddress(address, read_certificate(Path(callers.key)))
+                door = SessionServerAddress(address, read_certificate(Path(sessions.key)))
                 yield door, secret, lambda: beside.execute(BELL, SHOTS, False)
         finally:
             process.terminate()
             process.join(TIMEOUT_S)
 
 
-def _serve(config: DispatcherConfig, callers: SessionsConfig) -> None:
+def _serve(config: DispatcherConfig, sessions: SessionsConfig) -> None:
     import logging
 
     logging.disable()
     backend = BackendConfig(name="null", runtime="null")
-    serve(config, [backend], identity=SameUser(), callers=callers)
+    serve(config, [backend], identity=SameUser(), sessions=sessions)
 
 
 def _nobody(_: str) -> None:

@@ -1,7 +1,7 @@
-"""Keeps any one host from taking all TCP connections to the dispatcher.
+"""Limits the TCP connections of each address to a ZeroMQ socket.
 
-libzmq ends the whole process when it has no descriptor left for the next connection (seen with 4.3: "Too many open
-files", ipc_listener.cpp). So this process may have as many as the system allows, and no host more than its part.
+libzmq aborts the process when it has no descriptor left for the next connection (seen with 4.3: "Too many open files",
+ipc_listener.cpp). So this process raises its own limit, and bounds the connections of each address.
 """
 
 from __future__ import annotations
@@ -20,53 +20,53 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 MOST_CONNECTIONS = 16
-"""Of one address at a time; a quantum runtime has one."""
+"""For each address; a quantum runtime has one."""
 
-_ENOUGH = 1 << 20  # some systems have no limit, and some programs go through all there could be
+_ENOUGH = 1 << 20  # where the system has no limit, programs may iterate over all possible descriptors
 
 
 class ConnectionLimits:
-    """Hears of each connection that a listening socket accepts, and ends those that are too many.
+    """Monitors the connections of a listening socket, and closes excess ones.
 
-    Poll `ear`, and call `hear` when something is there.
+    Poll `monitor`, and call `process_events` when it is readable.
     """
 
-    def __init__(self, door: zmq.Socket[bytes], *, most: int = MOST_CONNECTIONS) -> None:
+    def __init__(self, listener: zmq.Socket[bytes], *, most: int = MOST_CONNECTIONS) -> None:
         import zmq
 
-        self._door = door
+        self._listener = listener
         self._most = most
         self._owners: dict[int, str] = {}  # addresses, by descriptor
         self._connections: Counter[str] = Counter()
         self._warned: set[str] = set()
         self._accepted = int(zmq.EVENT_ACCEPTED)
-        self.ear = door.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self.monitor = listener.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 
     def connections(self, owner: str) -> int:
-        """How many connections an address has, as far as has been heard."""
+        """How many connections an address has, by the events processed so far."""
         return self._connections[owner]
 
-    def hear(self) -> None:
-        """Take in what has happened at the door."""
+    def process_events(self) -> None:
+        """Process all pending events."""
         import zmq
         from zmq.utils.monitor import parse_monitor_message
 
         while True:
             try:
-                event = parse_monitor_message(self.ear.recv_multipart(zmq.NOBLOCK))
+                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            self._forget(event["value"])  # a descriptor that comes again was closed before
+            self._forget(event["value"])  # a number that comes again was closed before
             if event["event"] == self._accepted:
                 self._admit(event["value"])
 
     def close(self) -> None:
-        """Hear no more; before the door itself is closed."""
-        self._door.disable_monitor()
-        self.ear.close(linger=0)
+        """Stop monitoring; before the listening socket is closed."""
+        self._listener.disable_monitor()
+        self.monitor.close(linger=0)
 
     def _admit(self, descriptor: int) -> None:
-        # By now the connection may be gone, and its number another's: so the judgement is on what has the number now.
+        # The connection may be closed by now and its number reused: check whatever has the number now.
         try:
             peer = socket.socket(fileno=_duplicate(descriptor))
         except OSError as error:
@@ -94,11 +94,11 @@ class ConnectionLimits:
             self._connections[owner] -= 1
             if not self._connections[owner]:
                 del self._connections[owner]
-                self._warned.discard(owner)  # it is worth a word again
+                self._warned.discard(owner)  # warn again next time
 
 
 def allow_many_descriptors() -> None:
-    """Let this process have as many descriptors as the system grants it."""
+    """Raise this process's limit of descriptors as far as the system allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _ENOUGH), most))
 
@@ -110,17 +110,17 @@ def _duplicate(descriptor: int) -> int:
 
 
 def address_of(peer: socket.socket) -> str | None:
-    """The address at the other end of a TCP connection."""
+    """The address of a TCP connection's peer; None if it is closed."""
     if peer.family not in {socket.AF_INET, socket.AF_INET6}:
-        return None  # the connection is gone, and its number another's
+        return None  # closed, and the number reused
     try:
         return str(peer.getpeername()[0])
     except OSError:
-        return None  # it is gone
+        return None  # closed
 
 
 def end_connection(descriptor: int) -> None:
-    """End one of libzmq's TCP connections; it notices by itself."""
+    """Shut down one of libzmq's TCP connections."""
     try:
         peer = socket.socket(fileno=_duplicate(descriptor))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Finds out who sent a message, without holding up the loop: munged may take its time."""
+"""Verifies credentials in threads, since munged may be slow."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
 from qslurm.wire.credentials import Identity
 
-_AT_A_TIME = 64  # who comes then is asked to come again
-_OF_ONE = 16  # of these, of one user: others must not bounce because of them
+_AT_A_TIME = 64  # further requests are refused, to be repeated
+_AT_A_TIME_PER_USER = 16
 
 Sender = int | QslurmError
-"""The uid of whoever sent a message, or why nobody can say."""
+"""The verified uid of the sender, or the error of the verification."""
 
 
 class CredentialChecks:
@@ -23,29 +23,31 @@ class CredentialChecks:
     def __init__(self, identity: Identity, threads: WorkerThreads, kind: str = "verify") -> None:
         self._identity = identity
         self._threads = threads
-        self._kind = kind  # has threads of its own
+        self._kind = kind
         self._under_way: Counter[int | None] = Counter()
 
-    def ask(self, request: SignedRequest, then: Callable[[Sender], None], owner: int | None = None) -> bool:
-        """Call `then` with the sender, now or soon; False if too many ask at once, and it will not be called.
+    def verify(
+        self, request: SignedRequest, then: Callable[[Sender], None], owner: int | None = None
+    ) -> bool:
+        """Call `then` with the sender, now or later, in the main loop. False if too many checks are under way.
 
-        `owner` is the user at the other end of the connection, if that is known.
+        `owner` is the uid of the connection's peer, if known.
         """
         if self._identity.instant:
             then(self._verify(request))
             return True
         own = self._under_way[owner]
-        if self._under_way.total() >= _AT_A_TIME or (owner is not None and own >= _OF_ONE):
+        if self._under_way.total() >= _AT_A_TIME or (owner is not None and own >= _AT_A_TIME_PER_USER):
             return False
 
-        def found(sender: Sender) -> None:
+        def verified(sender: Sender) -> None:
             self._under_way[owner] -= 1
             if not self._under_way[owner]:
                 del self._under_way[owner]
             then(sender)
 
         self._under_way[owner] += 1
-        self._threads.do(self._kind, lambda: self._verify(request), found)
+        self._threads.submit(self._kind, lambda: self._verify(request), verified)
         return True
 
     def _verify(self, request: SignedRequest) -> Sender:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import socket
 
 LIMITS = ServerLimits(body=BODY_LIMIT + SIGNED_SLACK)
-"""At the Unix socket, for each user of this host."""
+"""For each user of this host, at the Unix socket."""
 
 _BACKLOG = 512
-_BATCH = 64  # messages taken in before anything else gets its turn
+_BATCH = 64  # requests in one round of the main loop
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class SignedRequest:
 
 
 class Listeners:
-    """Each round, with what the poller says of `ears`, `socket_requests` and `session_messages`.
+    """Poll `filenos`; each round, call `socket_requests` and `session_messages` with the ready descriptors.
 
-    With `only_own_job`, who asks about a job must be a process of it. Users who are `exempt` are bounded at each
-    connection only.
+    With `only_own_job`, requests about a job must come from a process of it. Limits per user do not apply to `exempt`
+    uids.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Listeners:
         self._path: Path | None = None
         self._sessions = sessions
         self._only_own_job = only_own_job
-        self.ears = [self._server.fileno()] + ([sessions.ear] if sessions else [])
+        self.filenos = [self._server.fileno()] + ([sessions.fileno] if sessions else [])
 
     def listen(self, path: str) -> None:
-        """Take requests at a Unix socket with this path."""
+        """Accept requests at a Unix socket with this path."""
         self._path = Path(path)
         self._server.listen(
             listen_unix(
@@ -66,8 +66,10 @@ class Listeners:
         )
 
     def add_connection(self, connection: socket.socket) -> None:
-        """Take requests over this connection, too."""
-        self._server.add(connection, may_be_silent=True)  # it speaks when its file asks for a first circuit
+        """Accept requests over this connection as well."""
+        self._server.add(
+            connection, may_be_silent=True
+        )  # silent until the job's file executes its first circuit
 
     def send_lane(self, connection: Connection, descriptors: tuple[int, ...]) -> bool:
         """Send a job step its lane, over its connection to the socket; False if it is not taken at once."""
@@ -75,22 +77,22 @@ class Listeners:
 
     @property
     def sessions_address(self) -> str:
-        """Where sessions' clients come to, or nothing."""
-        return self._sessions.place if self._sessions else ""
+        """Where clients of sessions connect, or ""."""
+        return self._sessions.address if self._sessions else ""
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is something to take that no descriptor tells of."""
+    def has_buffered(self) -> bool:
+        """Whether there are received requests for which no descriptor is ready."""
         sessions = self._sessions
-        return self._server.has_buffered or (sessions is not None and sessions.waiting)
+        return self._server.has_buffered or (sessions is not None and sessions.has_buffered)
 
-    def look(self, now: float) -> float:
-        """End who takes too long; the answer is when to look again."""
-        again = self._server.check(now)
-        return again if self._sessions is None else min(again, self._sessions.look(now))
+    def check(self, now: float) -> float:
+        """Close connections whose time is over. Returns when to call this next."""
+        next_check = self._server.check(now)
+        return next_check if self._sessions is None else min(next_check, self._sessions.check(now))
 
     def socket_requests(self, ready: dict[Any, int]) -> Iterator[tuple[SignedRequest, Message]]:
-        """What is asked at the socket; who asks for what there is not has been answered already."""
+        """Requests at the Unix socket; malformed ones are answered here."""
         if not ready.pop(self._server.fileno(), None) and not self._server.has_buffered:
             return
         for address, data in self._server.receive(_BATCH):
@@ -105,39 +107,39 @@ class Listeners:
                 yield SignedRequest(address, signed.body, signed.credential), message
 
     def session_messages(self, ready: dict[Any, int]) -> Iterator[tuple[Address, int, bytes]]:
-        """What sessions' clients say: where an answer goes, their task, and a message."""
+        """Messages of clients of sessions: address for the reply, task, body."""
         if self._sessions is None:
             return
-        if ready.pop(self._sessions.ear, None) or self._sessions.waiting:
-            yield from self._sessions.hear(_BATCH)
+        if ready.pop(self._sessions.fileno, None) or self._sessions.has_buffered:
+            yield from self._sessions.receive(_BATCH)
 
     def send(self, address: Address, message: Message) -> None:
-        """Send to whoever it is, if they are still there."""
-        if self._sessions is not None and self._sessions.owns(address):
+        """Send a reply, if the connection is still open."""
+        if self._sessions is not None and self._sessions.is_client(address):
             self._sessions.send(address, message, final=not isinstance(message, Pending) or message.again)
         else:
             self._server.send(address, encode(message))
 
     def is_session_client(self, address: Address) -> bool:
-        """Whether an address is that of a session's client, who is told without asking again."""
-        return self._sessions is not None and self._sessions.owns(address)
+        """Whether an address is that of a session's client."""
+        return self._sessions is not None and self._sessions.is_client(address)
 
     def address_of(self, task: int) -> Address | None:
-        """Where to tell the client of a session what it has not asked for; None if it is not there."""
+        """The address for messages to a session's client that are no replies; None if it is not connected."""
         return self._sessions.address_of(task) if self._sessions else None
 
     def owner(self, connection: Connection) -> int | None:
-        """The uid at the other end of a connection to the socket."""
+        """The uid of the peer of a connection to the Unix socket."""
         return None if connection.peer is None else connection.peer.uid
 
     def is_of_job(self, connection: Connection, job_id: int) -> bool:
-        """Whether a connection to the socket may ask about a job: it was made by a process of that job."""
+        """Whether a connection may send requests about a job: a process of that job made it."""
         return not self._only_own_job or (
             connection.peer is not None and not connection.is_closed and connection.peer.job() == job_id
         )
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Close all connections and remove the socket."""
         if self._sessions is not None:
             self._sessions.close()
         self._server.close()

@@ -1,7 +1,7 @@
-"""Sessions' clients, who come from centers by TCP and TLS: who is let in, and what one of them may cost.
+"""The server for clients of sessions, which connect from centers by TLS, and the limits for each.
 
-C2 is known by its certificate; who comes has a few seconds to show the secret of a session that is held on C2
-at this moment, and is let in for that session only. A session has one client: the last to come.
+C2 is authenticated by its certificate, a client by the secret of a session that is open at this moment. It has a few
+seconds to send it, and may use that session only. A session has one client: the newest.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ LIMITS = ServerLimits(
     unanswered=OPEN_IN_SESSION + 2,
     unfinished_s=float("inf"),  # the line from a center may be slow, or break and be made again
 )
-"""Of one session's client."""
+"""For the client of one session."""
 
-_WORD_S = 1.0  # between two words in the log about those who were not let in
+_REFUSAL_LOG_S = 1.0  # between two lines of the log about refused clients
 
 _NOT_OPEN = Refused(kind="session", reason="No session is open for this client.")
 _OTHER_VERSION = Refused(
@@ -52,9 +52,9 @@ _OTHER_VERSION = Refused(
 
 
 class SessionServer:
-    """Poll `ear`, and `hear` when something is there or `waiting` is true; `look` from time to time.
+    """Poll `fileno`; call `receive` when it is readable or `has_buffered` is true, and `check` when that asks for it.
 
-    `enter` gives the session that a secret opens, `is_open` says whether a task still has one. Times are monotonic
+    `authenticate` returns the session with a secret, `is_open` whether a task still has a session. Times are monotonic
     seconds.
     """
 
@@ -62,104 +62,103 @@ class SessionServer:
         self,
         config: SessionsConfig,
         *,
-        enter: Callable[[bytes], Attached | None],
+        authenticate: Callable[[bytes], Attached | None],
         is_open: Callable[[int], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._enter = enter
+        self._authenticate = authenticate
         self._is_open = is_open
         self._clock = clock
         self._clients: dict[int, Connection] = {}  # by task
         self._tasks: dict[Connection, int] = {}
-        self._next_beat = self._quiet_until = 0.0
-        listening = listen_at(config.listen)
+        self._next_beat = self._no_log_until = 0.0
+        listening = listen_on(config.listen)
         try:
             context = server_context(Path(config.key))
         except BaseException:
             listening.close()
             raise
-        self._server = Server(LIMITS, tls=context, on_close=self._has_left, clock=clock)
+        self._server = Server(LIMITS, tls=context, on_close=self._on_close, clock=clock)
         self._server.listen(listening)
         host, port = listening.getsockname()[:2]
-        self.place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.ear = self._server.fileno()
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.fileno = self._server.fileno()
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is something to take that `ear` does not tell of."""
+    def has_buffered(self) -> bool:
+        """Whether there are received messages for which `fileno` is not readable."""
         return self._server.has_buffered
 
-    def hear(self, most: int) -> Iterator[tuple[Address, int, bytes]]:
-        """What clients say: where an answer goes, whose client it is, and a message. One of each at a time."""
+    def receive(self, most: int) -> Iterator[tuple[Address, int, bytes]]:
+        """Messages of clients: address for the reply, task, body. One of each connection at a time."""
         for address, body in self._server.receive(most):
             task = self._tasks.get(address.connection)
             if task is None:
-                self._let_in(address.connection, body)
+                self._begin(address.connection, body)
             else:
                 yield address, task, body
 
-    def owns(self, address: Address) -> bool:
-        """Whether an address is that of a client who is there."""
+    def is_client(self, address: Address) -> bool:
+        """Whether an address is that of a connected client."""
         return address.connection in self._tasks
 
     def address_of(self, task: int) -> Address | None:
-        """Where to tell the client of a session what it has not asked for; None if it is not there."""
+        """The address for messages to a session's client that are no replies; None if it is not connected."""
         connection = self._clients.get(task)
         return None if connection is None else Address(connection)
 
     def send(self, address: Address, message: Message, *, final: bool) -> None:
-        """Send to a client, if it is still there; what is not `final` leaves its question open."""
+        """Send to a client, if it is still connected; its request stays open unless this is `final`."""
         self._server.send(address, encode(message), final=final)
 
-    def look(self, now: float) -> float:
-        """End who takes too long, let others know that we are there; the answer is when to look again."""
+    def check(self, now: float) -> float:
+        """Close connections whose time is over, and send heartbeats. Returns when to call this next."""
         if now >= self._next_beat:
             self._next_beat = now + HEARTBEAT_S
             self._beat()
         return min(self._next_beat if self._clients else float("inf"), self._server.check(now))
 
     def close(self) -> None:
-        """Take nothing more. Clients will look for the next dispatcher."""
+        """Close all connections. Clients reconnect to the next dispatcher."""
         self._server.close()
 
-    def _let_in(self, connection: Connection, body: bytes) -> None:
-        """Somebody has said hello."""
+    def _begin(self, connection: Connection, body: bytes) -> None:
         try:
             hello = hello_decoder.decode(body)
         except msgspec.DecodeError:
             self._server.end(connection, "invalid hello message")
             return
         if hello.protocol != PROTOCOL:
-            self._send_away(connection, _OTHER_VERSION)
+            self._reject(connection, _OTHER_VERSION)
             return
-        attached = self._enter(hello.secret)
+        attached = self._authenticate(hello.secret)
         if attached is None:
-            self._note_refused(connection.host)
-            self._send_away(connection, _NOT_OPEN)
+            self._log_refusal(connection.host)
+            self._reject(connection, _NOT_OPEN)
             return
-        before = self._clients.get(attached.task)
-        if before is not None:
-            self._server.end(before)
+        previous = self._clients.get(attached.task)
+        if previous is not None:
+            self._server.end(previous)
         self._clients[attached.task] = connection
         self._tasks[connection] = attached.task
         self._server.identify(connection, attached.task)
         log.info("session client connected", task=attached.task, address=connection.host)
         self._server.send(Address(connection), encode(attached))
 
-    def _has_left(self, connection: Connection) -> None:
+    def _on_close(self, connection: Connection) -> None:
         task = self._tasks.pop(connection, None)
         if task is not None:
             del self._clients[task]
             log.info("session client disconnected", task=task, address=connection.host)
 
-    def _note_refused(self, host: str) -> None:
+    def _log_refusal(self, host: str) -> None:
         now = self._clock()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _WORD_S
+        if now >= self._no_log_until:
+            self._no_log_until = now + _REFUSAL_LOG_S
             log.info("session client refused", address=host)
 
-    def _send_away(self, connection: Connection, why: Refused) -> None:
-        self._server.send(Address(connection), encode(why))
+    def _reject(self, connection: Connection, refusal: Refused) -> None:
+        self._server.send(Address(connection), encode(refusal))
         self._server.end(connection)
 
     def _beat(self) -> None:
@@ -171,7 +170,7 @@ class SessionServer:
 
 
 def server_context(key: Path) -> ssl.SSLContext:
-    """How this side is known: by a key and its certificate, which are made if there are none."""
+    """The TLS context with this key and its certificate, which are made if they do not exist."""
     ensure_certificate(key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -180,14 +179,14 @@ def server_context(key: Path) -> ssl.SSLContext:
     return context
 
 
-def listen_at(place: str) -> socket.socket:
-    """A socket that listens at ADDRESS:PORT. QslurmError if that can't be."""
-    host, port = host_and_port(place)
+def listen_on(address: str) -> socket.socket:
+    """A socket that listens on ADDRESS:PORT. QslurmError if it cannot."""
+    host, port = host_and_port(address)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         raise QslurmError(
-            f"[sessions] listen: cannot listen on {place}: {error.strerror}.",
+            f"[sessions] listen: cannot listen on {address}: {error.strerror}.",
             hint="Use ADDRESS:PORT, with an address of this host and a free port.",
         ) from error

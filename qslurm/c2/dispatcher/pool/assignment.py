@@ -19,14 +19,14 @@ LOSSES = 2
 
 def assign(registry: TaskRegistry, backend: str, runtime: int) -> Run | None:
     """The next execution for an idle quantum runtime; None while there is none, or nothing can be stored."""
-    execution = None if registry.trouble else registry.next_execution(backend)
+    execution = None if registry.store_error else registry.next_execution(backend)
     if execution is None:
         return None
     order = next(registry.orders)
     registry.running[order] = (runtime, execution)
     now = registry.timer()
     if not execution.began:
-        registry.counters.observe("queue_wait_seconds", now - execution.asked, backend)
+        registry.counters.observe("queue_wait_seconds", now - execution.requested_at, backend)
     execution.began = now
     registry.move(execution, ExecutionState.RUNNING)
     task = registry.tasks[execution.task]
@@ -174,7 +174,7 @@ def _end(registry: TaskRegistry, execution: Execution, outcome: Executed) -> Non
     registry.end_execution(execution, outcome)
     task = registry.tasks[execution.task]
     if task.executions:  # it wants more
-        quota.is_used_up(registry, task)
+        quota.end_if_used_up(registry, task)
 
 
 def load(registry: TaskRegistry, backend: str) -> tuple[int, int]:

@@ -96,7 +96,7 @@ class RemoteRuntimePool:
         self._socket.heartbeat_timeout = round(self._away_s * 1000)
         self._zap.guard(self._socket, read_keys(Path(config.key)), _DOMAIN, self._admits)
         self._connection_limits = ConnectionLimits(self._socket)
-        self.sources = (self._socket, self._zap.socket, self._connection_limits.ear)
+        self.sources = (self._socket, self._zap.socket, self._connection_limits.monitor)
 
     def bind(self) -> str:
         """Listen; the answer is where. QslurmError if that can't be."""
@@ -116,7 +116,7 @@ class RemoteRuntimePool:
         import zmq
 
         self._zap.handle()
-        self._connection_limits.hear()
+        self._connection_limits.process_events()
         while True:
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)

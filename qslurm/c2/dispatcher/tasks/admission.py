@@ -1,8 +1,7 @@
-"""May this job run? Decides on plain data what the dispatcher answers to the prolog plugin.
+"""Decides whether a job may start: the dispatcher's reply to the prolog plugin. Pure functions on plain data.
 
-Slurm's job ids are not identities (after a crash of slurmctld one may be given away again), and a job starts
-again when it is requeued. So three things name a job here: its id with the restart count, its owner, and the
-key that its submission carries.
+Slurm's job ids are not unique (after a crash of slurmctld an id may be reused), and a requeued job starts again. So a
+job is identified by its id with the restart count, its owner, and the key of its submission.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from qslurm.reason_codes import ReasonCode
 
 @dataclass(frozen=True)
 class KnownStart:
-    """What matters of another task: `started` if anything of it ran, `closed` if Slurm said it is over.
+    """A task that the dispatcher knows: `started` if anything of it ran, `closed` if Slurm reported its end.
 
-    Of a script it is known that it began if its TaskProlog has said so (messages.Begin).
+    A script counts as started when its TaskProlog has reported that (messages.Begin).
     """
 
     task: int
@@ -37,13 +36,13 @@ class KnownStart:
 
     @property
     def ran(self) -> bool:
-        """Whether a run of it has begun, and was not taken back by Slurm."""
+        """Whether a run of it has begun, and Slurm has not requeued it."""
         return self.state is not TaskState.WITHDRAWN and (self.started or self.state is TaskState.FINISHED)
 
 
 @dataclass(frozen=True)
 class BackendAvailability:
-    """What matters of a backend; `unavailable` is the reason why it can't take jobs, or empty."""
+    """A backend's limits; `unavailable` is the reason why it cannot take jobs, or ""."""
 
     name: str
     max_shots: int
@@ -52,12 +51,12 @@ class BackendAvailability:
 
 @dataclass(frozen=True)
 class AlreadyAdmitted:
-    """Exactly this start has been admitted already."""
+    """The same start is admitted already."""
 
 
 @dataclass(frozen=True)
 class Accept:
-    """Admit it: withdraw the tasks in `instead_of`, and take the results of task `reuse` if there is one."""
+    """Admit the job: withdraw the tasks `instead_of`, and copy the results of task `reuse` if set."""
 
     instead_of: tuple[int, ...] = ()
     reuse: int | None = None
@@ -65,7 +64,7 @@ class Accept:
 
 @dataclass(frozen=True)
 class Reject:
-    """Reject it away, for now (`retry`) or for good."""
+    """Refuse the job, for now (`retry`) or for good."""
 
     reason: str
     retry: bool
@@ -79,25 +78,25 @@ def decide(
     backend: BackendAvailability | None,
     same_id: Sequence[KnownStart],
     same_key: Sequence[KnownStart],
-    store_reason: str = "",
+    store_error: str = "",
 ) -> Decision:
-    """Decide. `same_id` and `same_key` are the starts known with this job id, or with this key, newest first.
+    """Decide about a job. `same_id` and `same_key` are the known starts with its id or its key, newest first.
 
-    `store_reason` says why nothing can be stored at the moment, or is empty.
+    `store_error` is the reason why nothing can be stored at the moment, or "".
     """
     known = next((start for start in same_id if _is_same_start(job, start)), None)
     if known is not None:
-        if job.kind == "script" and known.ran:  # slurmctld was killed, and has forgotten that it started it
+        if job.kind == "script" and known.ran:  # slurmctld was killed, and lost that it had started it
             return _has_run(known)
         refused = known.state is TaskState.FAILED and not known.started
         return Reject(known.reason, retry=False) if refused else AlreadyAdmitted()
     if backend is None:
         return Reject(f"Unknown backend {job.backend!r}.", retry=False)
-    if store_reason:
-        return Reject(f"Cannot store results at the moment: {store_reason}.", retry=True)
-    complaint = _complaint(job, backend)
-    if complaint:
-        return Reject(complaint, retry=False)
+    if store_error:
+        return Reject(f"Cannot store results at the moment: {store_error}.", retry=True)
+    error = _find_error(job, backend)
+    if error:
+        return Reject(error, retry=False)
     if any(
         is_open(start.state) and _is_same_job(job, start) and start.restart > job.restart for start in same_id
     ):
@@ -118,7 +117,7 @@ def _among_starts(
         return _has_run(ran)
     rival = next((start for start in same_key if is_open(start.state) and start.job_id != job.job_id), None)
     if rival is not None:
-        # Not for good: when that job has ended, this one takes over its results, or runs if there are none.
+        # For now: when that job has ended, this one takes its results, or runs if there are none.
         return Reject(f"The same submission is already running as job {rival.job_id}.", retry=True)
     if backend.unavailable:
         return Reject(backend.unavailable, retry=True)
@@ -134,13 +133,13 @@ def _is_same_job(job: Admit, start: KnownStart) -> bool:
 
 
 def _is_same_start(job: Admit, start: KnownStart) -> bool:
-    # A job that Slurm has closed, and that comes again, is another job with a reused id; with the same key it is the
-    # same submission, sent again because slurmctld had forgotten it before it ran.
-    gone = start.state is TaskState.WITHDRAWN or (start.closed and not (job.key and start.ran))
-    return start.restart == job.restart and _is_same_job(job, start) and not gone
+    # A job that starts again after Slurm reported its end is another job with a reused id; with the same key it is
+    # the same submission, sent again because slurmctld lost it before it ran.
+    ended = start.state is TaskState.WITHDRAWN or (start.closed and not (job.key and start.ran))
+    return start.restart == job.restart and _is_same_job(job, start) and not ended
 
 
-def _complaint(job: Admit, backend: BackendAvailability) -> str:
+def _find_error(job: Admit, backend: BackendAvailability) -> str:
     envelope = job.envelope
     if job.kind == "script":
         return ""

@@ -31,7 +31,7 @@ def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted
         _facts(registry, job.backend),
         [_start(task) for task in registry.tasks_of_job(job.job_id)],
         [_start(task) for task in registry.tasks_of_key(job.center, job.key)],
-        registry.trouble,
+        registry.store_error,
     )
     if isinstance(decision, admission.AlreadyAdmitted):
         _note_known(registry, job)
@@ -42,7 +42,7 @@ def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted
         if complaint:
             decision = admission.Reject(complaint, retry=False)
     if isinstance(decision, admission.Reject):
-        if not decision.retry and not registry.trouble:
+        if not decision.retry and not registry.store_error:
             _note_refusal(registry, job, decision.reason)
         return NotAdmitted(reason=decision.reason, retry=decision.retry)
     _take(registry, job, decision)
@@ -55,7 +55,7 @@ def finish(registry: TaskRegistry, message: Finish) -> Message:
     task = next((task for task in starts if not message.key or task.job.key == message.key), None)
     if task is None or task.slurm_state:
         return Done()
-    registry.changes_must_last = True  # Slurm calls the job completed once we have answered
+    registry.changes_must_sync = True  # Slurm calls the job completed once we have answered
     task.slurm_state, task.exit_code = message.state, message.exit_code
     registry.changes.append(
         statements.change_task(task.id, slurm_state=message.state, exit_code=message.exit_code)

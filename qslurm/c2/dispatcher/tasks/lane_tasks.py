@@ -72,12 +72,12 @@ class RegisteredTasks:
     @property
     def can_store(self) -> bool:
         """Whether the store takes changes."""
-        return not self._registry.trouble
+        return not self._registry.store_error
 
     @property
     def all_stored(self) -> bool:
         """Whether it has taken all of them."""
-        return not self._registry.trouble and not self._registry.changes
+        return not self._registry.store_error and not self._registry.changes
 
     def count_lease(self, backend: str) -> None:
         """A runtime of a backend has been lent."""
@@ -102,10 +102,10 @@ class RegisteredTasks:
 
     def store_now(self) -> None:
         """Store all changes at once; QslurmError if that can't be."""
-        trouble = self._registry.store.commit(self._registry.changes, last=True)
-        if trouble:
+        store_error = self._registry.store.commit(self._registry.changes, sync=True)
+        if store_error:
             raise QslurmError(
-                f"Cannot store the executions found in logbooks: {trouble}.",
+                f"Cannot store the executions found in logbooks: {store_error}.",
                 hint="Free disk space, then start the dispatcher again.",
             )
         self._registry.stored()

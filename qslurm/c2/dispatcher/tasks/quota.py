@@ -1,8 +1,7 @@
-"""How much of a backend one start of a job may use: its QPU-seconds, one of the conditions that end it.
+"""The quota of QPU-seconds of each start of a job.
 
-What an execution took counts, whether it gave a result or not; a try that its quantum runtime did not survive, and
-that is made good by another, does not. Nothing is ended that has all it wants: a job
-that has used its last second may still hand in its final result.
+The time of every execution counts, failed or not, except of one that is repeated because its quantum runtime died. A
+task beyond its quota ends with its next circuit, not before: it may still send its final result.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from qslurm.protocol.messages import Admit
 from qslurm.reason_codes import ReasonCode
 
 KIND = UsedUpError.kind
-"""The kind of an execution's error that ended because its job had no QPU-seconds left."""
+"""The error kind of an execution that ended because its job had no QPU-seconds left."""
 
 
 def limit_s(job: Admit, backend: BackendConfig) -> float:
-    """The QPU-seconds that a job may use: what it asked for, and not more than the backend allows."""
-    asked = None if job.envelope is None else job.envelope.qpu_seconds
+    """The QPU-seconds that a job may use: the smaller of its own limit and the backend's."""
+    requested = None if job.envelope is None else job.envelope.qpu_seconds
     allowed = backend.qpu_limit_s or float("inf")
-    return allowed if asked is None else min(asked, allowed)
+    return allowed if requested is None else min(requested, allowed)
 
 
 def left_s(registry: TaskRegistry, task: Task) -> float:
@@ -33,12 +32,12 @@ def left_s(registry: TaskRegistry, task: Task) -> float:
 
 
 def reason(registry: TaskRegistry, task: Task) -> str:
-    """Why a task ends that has none left, as the beginning of a sentence."""
+    """Why a task without QPU-seconds ends, as the beginning of a sentence."""
     return f"The job has used its {limit_s(task.job, registry.backends[task.job.backend]):g} QPU-seconds"
 
 
-def is_used_up(registry: TaskRegistry, task: Task) -> bool:
-    """End a task that wants more of its backend and has nothing left; whether that was so."""
+def end_if_used_up(registry: TaskRegistry, task: Task) -> bool:
+    """End a task that wants more of its backend and has no QPU-seconds left; returns whether it did."""
     if not is_open(task.state) or left_s(registry, task) > 0:
         return False
     registry.end(task, TaskState.TIMED_OUT, f"{reason(registry, task)}.", ReasonCode.USED_UP)

@@ -69,7 +69,7 @@ def _begin(registry: TaskRegistry, task: Task, message: Begin) -> Refused | None
         reason = f"The script of job {message.job_id} was already started and is not run twice."
         return Refused(kind="refused", reason=reason if task.client else ended(task).reason)
     task.client = message.launch
-    registry.changes_must_last = True
+    registry.changes_must_sync = True
     registry.changes.append(statements.change_task(task.id, client=message.launch))
     registry.start(task)
     return None
@@ -188,7 +188,7 @@ def execute(registry: TaskRegistry, message: Execute) -> Message | None:
         return Refused(kind="invalid_input", reason=reason)
     if complaint := _too_many(task, message):
         return Refused(kind="refused", reason=complaint)
-    if quota.is_used_up(registry, task):
+    if quota.end_if_used_up(registry, task):
         return ended(task)
     registry.queue(task, message.seq, circuit)
     return None
@@ -208,8 +208,8 @@ def outcome(registry: TaskRegistry, task_id: int, seq: int) -> Message | None:
 
 def pending(registry: TaskRegistry, task_id: int, seq: int) -> Message:
     """Why an execution has no outcome yet."""
-    if registry.trouble:
-        return Pending(reason=registry.why_not_stored(), position=0, again=True)
+    if registry.store_error:
+        return Pending(reason=registry.store_error_message(), position=0, again=True)
     task = registry.tasks.get(task_id)
     if task is None:
         return Pending(reason="the job has ended", position=0)
@@ -225,7 +225,7 @@ def pending(registry: TaskRegistry, task_id: int, seq: int) -> Message:
     return Pending(reason=registry.unavailable.get(backend, "") or why, position=position)
 
 
-def enter(registry: TaskRegistry, secret: bytes) -> Attached | None:
+def session_of_secret(registry: TaskRegistry, secret: bytes) -> Attached | None:
     """Somebody comes by the network with a secret: the session that it opens, while that is held on C2."""
     digest = hashlib.sha256(secret).hexdigest()
     for task in registry.tasks.values():

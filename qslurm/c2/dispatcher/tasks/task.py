@@ -1,4 +1,4 @@
-"""What the dispatcher keeps in memory of the jobs that run: tasks and their executions."""
+"""Tasks and executions as the dispatcher keeps them in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qslurm.runtimes.interface import BackendType
 
 @dataclass(frozen=True)
 class CircuitRequest:
-    """What to execute, and how; `file` is its name in messages about it."""
+    """A circuit to execute, and how; `file` is its name in messages."""
 
     text: str
     shots: int
@@ -27,15 +27,15 @@ class CircuitRequest:
     file: str = "circuit"
 
     def digest(self) -> str:
-        """What an execution is recognised by when it is asked for again."""
+        """Identifies the execution when it is requested again."""
         return circuit_digest(self.text, self.shots, raw_data=self.raw_data, seed=self.seed)
 
 
 @dataclass
 class Execution:
-    """One circuit of a task, while it is under way. `losses` counts the quantum runtimes it has cost.
+    """One circuit of a task, queued or running. `losses` counts the quantum runtimes that ended while running it.
 
-    `asked` is when it was asked for, `began` when the last of them was given it (monotonic seconds).
+    `requested_at` and `began` (when it was last assigned to a runtime) are monotonic seconds.
     """
 
     task: int
@@ -45,7 +45,7 @@ class Execution:
     circuit_sha256: str
     state: ExecutionState = ExecutionState.QUEUED
     losses: int = 0
-    asked: float = 0.0
+    requested_at: float = 0.0
     began: float = 0.0
 
 
@@ -53,8 +53,8 @@ class Execution:
 class Task:
     """One start of one job.
 
-    `ended` are the numbers of the executions whose outcome the store has, `lost` of those that were under way without
-    having been queued when their quantum runtime died. `qpu_seconds` is what they all took.
+    `ended` are the numbers of the executions that have an outcome, `lost` of those that ran by lane when their quantum
+    runtime died. `qpu_seconds` is the time of all of them.
     """
 
     id: int
@@ -82,16 +82,16 @@ class Task:
 
     @property
     def couples(self) -> bool:
-        """Whether it asks for one circuit after the other: the job is hybrid, or a session."""
+        """Whether its circuits come one after the other: a hybrid job or a session."""
         return self.job.kind in {"hybrid", "session"}
 
     @property
     def is_closed(self) -> bool:
-        """Whether Slurm has said that it is over; the gate says NODE_FAIL of jobs that it only does not see."""
+        """Whether Slurm reported its end; the gate reports NODE_FAIL for jobs that it no longer finds."""
         return self.slurm_state not in {"", "NODE_FAIL"}
 
     def names(self) -> dict[str, str | int]:
-        """What lines of the log call it by."""
+        """Fields of log lines about it."""
         job = self.job
         return {"job": job.job_id, "restart": job.restart, "center": job.center, "backend": job.backend}
 
@@ -99,20 +99,20 @@ class Task:
         """The task as a row of the store."""
         job, envelope = self.job, self.job.envelope
         own: dict[str, Any] = {name: getattr(self, name) for name in TASK_COLUMNS if hasattr(self, name)}
-        asked = {name: getattr(job, name) for name in TASK_COLUMNS if hasattr(job, name)}
+        admitted = {name: getattr(job, name) for name in TASK_COLUMNS if hasattr(job, name)}
         packed = None if envelope is None else msgspec.msgpack.encode(envelope)
         texts = {"state": str(self.state), "reason_code": str(self.reason_code)}
-        return asked | own | texts | {"envelope": packed}
+        return admitted | own | texts | {"envelope": packed}
 
 
 def task_from_row(row: Row) -> Task:
-    """A task as the store remembers it, without its executions."""
-    asked = {name: row[name] for name in Admit.__struct_fields__ if name != "envelope"}
+    """A task from the store, without its executions."""
+    admitted = {name: row[name] for name in Admit.__struct_fields__ if name != "envelope"}
     packed = row["envelope"]
     envelope = None if packed is None else msgspec.msgpack.decode(packed, type=Envelope)
     own = ("id", "admitted_at", "reason", "started_at", "finished_at", "slurm_state", "exit_code", "client")
     return Task(
-        job=Admit(**asked, envelope=envelope),
+        job=Admit(**admitted, envelope=envelope),
         state=TaskState(row["state"]),
         reason_code=ReasonCode(row["reason_code"]),
         final_result=row["final_result"],
@@ -121,7 +121,7 @@ def task_from_row(row: Row) -> Task:
 
 
 def outcome_from_row(row: Row) -> Executed:
-    """What the store remembers of an execution that is over."""
+    """The outcome of an ended execution from the store."""
     raw_data = row["raw_data"]
     return Executed(
         seq=row["seq"],
@@ -144,7 +144,7 @@ def attached(
     default_shots: int,
     backend_type: BackendType | None,
 ) -> Attached:
-    """The answer to a step that may attach."""
+    """The reply to a step that may attach."""
     return Attached(
         task=task.id,
         secret=task.secret,
@@ -163,9 +163,9 @@ def attached(
 
 
 def ended(task: Task) -> Refused:
-    """What a step is told that still works for a task that has ended."""
+    """The reply to a step whose task has ended."""
     kinds = {TaskState.CANCELLED: "job_cancelled", TaskState.TIMED_OUT: "timed_out"}
     if task.job.kind == "session":
-        kinds[TaskState.WITHDRAWN] = "session"  # it goes on when the job has started anew
+        kinds[TaskState.WITHDRAWN] = "session"  # it continues when the job starts again
     reason = task.reason or f"The job has ended: {task.state}."
     return Refused(kind=kinds.get(task.state, "job_failed"), reason=reason)

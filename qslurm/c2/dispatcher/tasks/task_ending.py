@@ -1,11 +1,10 @@
-"""How a start of a job has ended, from all that was said of it, in whatever order the words come, and however late.
+"""How a start of a job has ended, from the reports of Slurm and of TaskEpilog, in any order and however late.
 
-Slurm says of a job that is over what became of it, and when that was. TaskEpilog says on the node when the batch
-script ended. Neither waits for the other, and on a busy host either may be heard half a minute late: so times are
-compared that were noted where it happened, never those at which the dispatcher heard of it.
+Slurm reports the final state of a job and its time. TaskEpilog reports on the node when the batch script ended. Each
+report may arrive half a minute late on a busy host, so only times noted at the source are compared.
 
-One order matters: when Slurm has put a job back, and the end of its script is heard after that, the next start may
-have begun already.
+One order matters: when a job was requeued, and the end of its script is reported after that, the next start may have
+begun already.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from qslurm.c2.store.task_states import TaskState, slurm_end
 from qslurm.reason_codes import END_UNKNOWN, ReasonCode
 
 LOST_ENDS = (TaskState.WITHDRAWN, TaskState.CANCELLED)
-"""What Slurm, or the gate, makes of a job that still runs as far as slurmctld knows, and whose script is not there."""
+"""The end of a job that slurmctld takes for running while its script is gone, as Slurm or the gate reports it."""
 
 KILLED_S = 5.0
-"""Seconds by which a script may have ended before the moment at which Slurm put back or cancelled its job, as it notes
-that moment: Slurm knows whole seconds, and of a job that it put back only when its epilog was begun."""
+"""Seconds between the end of a script and the time at which Slurm requeued or cancelled its job: Slurm records whole
+seconds, and for a requeued job the start of its epilog."""
 
 
 @dataclass(frozen=True)
 class SlurmEnd:
-    """What Slurm says of the end: its state, reason, and when that was (Unix seconds)."""
+    """The end of a job as Slurm reports it; `at` in Unix seconds."""
 
     state: str
     at: float
@@ -35,7 +34,7 @@ class SlurmEnd:
 
 @dataclass(frozen=True)
 class TaskEnd:
-    """How a start has ended, and why."""
+    """The end of a task."""
 
     state: TaskState
     reason: str = ""
@@ -43,10 +42,10 @@ class TaskEnd:
 
 
 def end_of(kind: str, slurm: SlurmEnd, script_ended: float | None) -> TaskEnd:
-    """How a start has ended that had no result; `script_ended` is when its script did, None if nobody has said so."""
+    """The end of a task without a result; `script_ended` is when its script ended, None if not reported."""
     state, reason = slurm_end(slurm.state), slurm.reason
     if state in LOST_ENDS and script_ended is not None and slurm.at - script_ended > KILLED_S:
-        # it was over when slurmctld still took it for running: that was killed, and has forgotten how it ended
+        # it had ended when slurmctld still took it for running: slurmctld was killed, and lost how it ended
         return TaskEnd(TaskState.FAILED, END_UNKNOWN, ReasonCode.END_UNKNOWN)
     if state is TaskState.FINISHED and kind != "script":
         return TaskEnd(TaskState.FAILED, "The job ended before its result was available.", slurm.reason_code)

@@ -47,12 +47,12 @@ class TaskRegistry:
         self.queues = {name: BackendQueue(backend) for name, backend in self.backends.items()}
         self.tasks: dict[int, Task] = {}
         self.changes = Changes()
-        self.changes_must_last = False  # whatever happens to the power
+        self.changes_must_sync = False  # whatever happens to the power
         self.settled: list[tuple[int, int, Message]] = []
         self.runtimes_to_kill: list[int] = []
         self.unavailable: dict[str, str] = {}  # backend -> why it can't take jobs
         self.backend_types: dict[str, BackendType] = {}  # as quantum runtimes describe them
-        self.trouble = ""  # why nothing can be stored
+        self.store_error = ""  # why nothing can be stored
         self.store = store
         self.clock = clock
         self.timer = timer
@@ -69,18 +69,18 @@ class TaskRegistry:
     def stored(self) -> None:
         """All changes have been stored: forget them, and the tasks that have ended."""
         self.changes.clear()
-        self.changes_must_last = False
+        self.changes_must_sync = False
         for task_id in self._ended:
             del self.tasks[task_id]
         self._ended.clear()
 
-    def why_not_stored(self) -> str:
+    def store_error_message(self) -> str:
         """What those are told who wait because the store takes nothing."""
-        return f"cannot store results at the moment: {self.trouble}"
+        return f"cannot store results at the moment: {self.store_error}"
 
     def set_backend(self, name: str, *, offline: bool, reason: str) -> None:
         """Note what an operator wants of a backend."""
-        self.changes_must_last = True
+        self.changes_must_sync = True
         self.changes.append(statements.set_backend(name, offline=offline, reason=reason, since=self.clock()))
 
     def tasks_of_job(self, job_id: int) -> list[Task]:
@@ -102,19 +102,19 @@ class TaskRegistry:
 
     def reserve(self, reservation: Reservation) -> None:
         """A window begins to count."""
-        self.changes_must_last = True
+        self.changes_must_sync = True
         self.queues[reservation.backend].reservations[reservation.id] = reservation
         self.changes.append(statements.put_reservation(msgspec.structs.asdict(reservation)))
 
     def release(self, reservation: Reservation) -> None:
         """A window does not count any more."""
-        self.changes_must_last = True
+        self.changes_must_sync = True
         del self.queues[reservation.backend].reservations[reservation.id]
         self.changes.append(statements.drop_reservation(reservation.id))
 
     def begin(self, job: Admit) -> Task:
         """A new task."""
-        self.changes_must_last = True
+        self.changes_must_sync = True
         self._last_task += 1
         task = Task(id=self._last_task, job=job, state=TaskState.ADMITTED, admitted_at=self.clock())
         self.tasks[task.id] = task
@@ -171,7 +171,7 @@ class TaskRegistry:
     def queue(self, task: Task, seq: int, circuit: CircuitRequest) -> None:
         """Queue a circuit for the task's backend."""
         now = self.timer()
-        execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest(), asked=now)
+        execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest(), requested_at=now)
         if seq in task.lost:
             task.lost.discard(seq)
             execution.losses = 1
@@ -214,7 +214,7 @@ class TaskRegistry:
         task = self.tasks[execution.task]
         self._count(task, outcome, state, "dispatcher")
         if task.couples:
-            self.counters.observe_on_reply("step_seconds", execution.asked, task.job.backend)
+            self.counters.observe_on_reply("step_seconds", execution.requested_at, task.job.backend)
         del task.executions[execution.seq]
         task.ended.add(execution.seq)
         task.qpu_seconds += outcome.seconds
@@ -233,7 +233,7 @@ class TaskRegistry:
         if task is None or outcome.seq in task.ended or outcome.seq in task.executions:
             return False
         state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
-        self.changes.executed_elsewhere(task_id, circuit_sha256, outcome, state, self.clock())
+        self.changes.executed_by_lane(task_id, circuit_sha256, outcome, state, self.clock())
         self._count(task, outcome, state, "lane")
         task.ended.add(outcome.seq)
         task.qpu_seconds += outcome.seconds

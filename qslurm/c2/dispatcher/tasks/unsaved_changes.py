@@ -1,4 +1,4 @@
-"""What has changed and is not stored yet, as statements for the store, each with its line in the journal."""
+"""Changes that are not stored yet, as statements for the store, each with its journal entry."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from qslurm.protocol.messages import Executed
 
 
 class Changes(list[Statement]):
-    """In the order in which it happened. `at` is Unix time."""
+    """Oldest first. `at` is Unix time."""
 
     def task_begun(self, task: Task) -> None:
-        """A new task."""
+        """A task was admitted."""
         self.append(statements.put_task(task.row()))
         self.append(statements.note(task.admitted_at, task.id, None, task.state))
 
     def task_started(self, task: Task, at: float) -> None:
-        """It begins to run."""
+        """A task runs."""
         self.append(statements.change_task(task.id, state=task.state, started_at=at))
         self.append(statements.note(at, task.id, None, task.state))
 
     def task_ended(self, task: Task, at: float) -> None:
-        """It is over; what it was asked with is not kept."""
+        """A task ended; its envelope is deleted."""
         self.append(
             statements.change_task(
                 task.id,
@@ -40,19 +40,19 @@ class Changes(list[Statement]):
         self.append(statements.note(at, task.id, None, task.state, task.reason))
 
     def execution_queued(self, execution: Execution, at: float) -> None:
-        """A new execution waits."""
+        """An execution was queued."""
         task, seq, state = execution.task, execution.seq, execution.state
         sha256, shots = execution.circuit_sha256, execution.circuit.shots
         self.append(statements.put_execution(task, seq, circuit_sha256=sha256, shots=shots, state=state))
         self.append(statements.note(at, task, seq, state))
 
     def execution_moved(self, execution: Execution, at: float) -> None:
-        """Its state is another, and it has no outcome."""
+        """An execution changed its state, without an outcome."""
         self.append(statements.set_execution(execution.task, execution.seq, execution.state))
         self.append(statements.note(at, execution.task, execution.seq, execution.state))
 
     def execution_ended(self, task: int, outcome: Executed, state: ExecutionState, at: float) -> None:
-        """It has its outcome."""
+        """An execution has its outcome."""
         raw_data = outcome.raw_data
         self.append(
             statements.end_execution(
@@ -69,10 +69,10 @@ class Changes(list[Statement]):
         )
         self.append(statements.note(at, task, outcome.seq, state, outcome.error))
 
-    def executed_elsewhere(
+    def executed_by_lane(
         self, task: int, circuit_sha256: str, outcome: Executed, state: ExecutionState, at: float
     ) -> None:
-        """An execution that did not go through the queue has its outcome."""
+        """An execution by lane has its outcome."""
         shots = outcome.shots_requested
         self.append(
             statements.put_execution(

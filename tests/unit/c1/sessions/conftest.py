@@ -125,8 +125,8 @@ class Place:
         backend = BackendConfig(
             name="qx", runtime="turnstile", qubits=2, workers=4, options={"folder": str(folder)}
         )
-        callers = SessionsConfig(listen="127.0.0.1:0", key=str(folder / "sessions.key"))
-        self.dispatcher = Running(folder, backend=backend, python=python, callers=callers).ready()
+        sessions = SessionsConfig(listen="127.0.0.1:0", key=str(folder / "sessions.key"))
+        self.dispatcher = Running(folder, backend=backend, python=python, sessions=sessions).ready()
         self.port = self._listens()
         self.certificate = read_certificate(folder / "sessions.key")
         self.cable = Forwarder(self.port)

@@ -73,8 +73,10 @@ def test_a_door_for_sessions_needs_a_place_and_a_name(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken_is_said_and_nothing_is_left(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        callers = SessionsConfig(listen=f"127.0.0.1:{taken.getsockname()[1]}", key=str(home / "sessions.key"))
+        sessions = SessionsConfig(
+            listen=f"127.0.0.1:{taken.getsockname()[1]}", key=str(home / "sessions.key")
+        )
         config = DispatcherConfig(socket=f"{home}/d.sock", store=f"{home}/s.db", trusted_users=[])
         with pytest.raises(QslurmError, match="cannot listen on"):
-            serve(config, [QX], callers=callers)
+            serve(config, [QX], sessions=sessions)
     assert not (home / "d.sock").exists()

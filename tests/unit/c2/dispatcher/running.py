@@ -43,10 +43,10 @@ from qslurm.errors import QslurmError
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 backends = msgspec.json.decode(sys.argv[3], type=list[BackendConfig])
 remote = msgspec.json.decode(sys.argv[4], type=RemoteConfig)
-callers = msgspec.json.decode(sys.argv[5], type=SessionsConfig)
+sessions = msgspec.json.decode(sys.argv[5], type=SessionsConfig)
 try:
     identity = None if config.munge_socket else SameUser()
-    serve(config, backends, identity=identity, remote=remote, callers=callers)
+    serve(config, backends, identity=identity, remote=remote, sessions=sessions)
 except QslurmError as error:
     sys.exit(str(error))
 """
@@ -119,7 +119,7 @@ class Running:
         backend: BackendConfig | None = None,
         python: Path = Path(sys.executable),
         remote: RemoteConfig | None = None,
-        callers: SessionsConfig | None = None,
+        sessions: SessionsConfig | None = None,
         runtime_user: str = "",
         root: Path = ROOT,
         before: Sequence[str] = (),
@@ -140,7 +140,7 @@ class Running:
         self.log = log or folder / "log"
         self.python = python
         self.remote = remote or RemoteConfig()
-        self.callers = callers or SessionsConfig()
+        self.sessions = sessions or SessionsConfig()
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -150,7 +150,7 @@ class Running:
                 [
                     *self.before, str(self.python), "-c", _SERVE, str(self.root),
                     msgspec.json.encode(self.config).decode(), msgspec.json.encode(self.backends).decode(),
-                    msgspec.json.encode(self.remote).decode(), msgspec.json.encode(self.callers).decode(),
+                    msgspec.json.encode(self.remote).decode(), msgspec.json.encode(self.sessions).decode(),
                 ],
                 stderr=log,
             )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from qslurm.c2.dispatcher.reading_queue import AT_A_TIME, OF_ONE, ReadingQueue
+from qslurm.c2.dispatcher.reading_queue import AT_A_TIME, AT_A_TIME_PER_CENTER, ReadingQueue
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.payload.envelope import Envelope
 from qslurm.protocol.messages import Admit
@@ -39,11 +39,11 @@ class Desk:
         job: Admit = msgspec.structs.replace(circuit_job(job_id, str(job_id), uid=1), center=center)
         self.go.setdefault(job_id, threading.Event())
         assert job.envelope is not None
-        self.readings.ask(job, job.envelope, 2, lambda _: self.answered.append(job_id))
+        self.readings.submit(job, job.envelope, 2, lambda _: self.answered.append(job_id))
 
     def until(self, seen: Callable[[], bool]) -> None:
         while not seen():
-            assert select.select([self.threads.ear], [], [], 60)[0]
+            assert select.select([self.threads.fileno], [], [], 60)[0]
             self.threads.run_callbacks()
 
 
@@ -63,7 +63,7 @@ def test_a_center_with_much_to_read_keeps_no_other_waiting(desk: Desk) -> None:
     desk.go[100].set()
     desk.until(lambda: 100 in desk.answered)
     assert desk.answered == [100]
-    assert sorted(desk.began) == [*range(OF_ONE), 100]
+    assert sorted(desk.began) == [*range(AT_A_TIME_PER_CENTER), 100]
 
 
 def test_the_next_is_of_the_center_that_has_the_fewest_under_way(desk: Desk) -> None:

@@ -241,8 +241,8 @@ def test_a_member_of_the_group_reads_and_a_stranger_does_not(
 def test_what_must_last_waits_for_the_disk_and_takes_along_what_did_not(tmp_path: Path) -> None:
     store, said = Store(str(tmp_path / "store.db")), []
     store._connection.set_trace_callback(said.append)
-    for last in (False, True, False):
-        store.commit([note(1.0, 1, 0, "done")], last=last)
+    for sync in (False, True, False):
+        store.commit([note(1.0, 1, 0, "done")], sync=sync)
     store.close()
     modes = [line.rsplit(" ", 1)[1] for line in said if line.startswith("PRAGMA synchronous")]
     assert modes == ["NORMAL", "FULL", "NORMAL"]  # FULL syncs the log, which all three share

@@ -17,18 +17,18 @@ Connect = Callable[[], socket.socket]
 
 
 @pytest.fixture
-def door() -> Iterator[zmq.Socket[bytes]]:
+def listener() -> Iterator[zmq.Socket[bytes]]:
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
         router.linger = 0
         yield router
 
 
 @pytest.fixture
-def keep(door: zmq.Socket[bytes]) -> Iterator[Keep]:
+def keep(listener: zmq.Socket[bytes]) -> Iterator[Keep]:
     made: list[ConnectionLimits] = []
 
     def keep(most: int) -> ConnectionLimits:
-        made.append(ConnectionLimits(door, most=most))
+        made.append(ConnectionLimits(listener, most=most))
         return made[-1]
 
     yield keep
@@ -37,13 +37,13 @@ def keep(door: zmq.Socket[bytes]) -> Iterator[Keep]:
 
 
 @pytest.fixture
-def connect(door: zmq.Socket[bytes]) -> Iterator[Connect]:
+def connect(listener: zmq.Socket[bytes]) -> Iterator[Connect]:
     opened: list[socket.socket] = []
 
     def connect() -> socket.socket:
         if not opened:
-            door.bind_to_random_port("tcp://127.0.0.1")
-        port = door.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
+            listener.bind_to_random_port("tcp://127.0.0.1")
+        port = listener.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
         connection = socket.create_connection(("127.0.0.1", int(port)), timeout=20)
         opened.append(connection)
         return connection
@@ -56,8 +56,8 @@ def connect(door: zmq.Socket[bytes]) -> Iterator[Connect]:
 def hear(keeper: ConnectionLimits, events: int) -> None:
     """Let it hear of so many events, one after the other."""
     for _ in range(events):
-        assert keeper.ear.poll(20_000)
-        keeper.hear()
+        assert keeper.monitor.poll(20_000)
+        keeper.process_events()
 
 
 def is_open(connection: socket.socket) -> bool:
@@ -72,8 +72,8 @@ def is_open(connection: socket.socket) -> bool:
 
 def settle(keeper: ConnectionLimits, done: Callable[[], bool]) -> None:
     while not done():
-        assert keeper.ear.poll(20_000)
-        keeper.hear()
+        assert keeper.monitor.poll(20_000)
+        keeper.process_events()
 
 
 def test_a_host_that_has_many_gets_no_more_and_new_ones_when_old_ones_go(

@@ -1,4 +1,4 @@
-"""What strangers at the door for sessions may cost; with a clock of our own."""
+"""The limits of connections to the session server that are not authenticated."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def callers(tmp_path: Path, clock: Clock) -> Iterator[SessionServer]:
+def sessions(tmp_path: Path, clock: Clock) -> Iterator[SessionServer]:
     config = SessionsConfig(listen="127.0.0.1:0", key=str(tmp_path / "sessions.key"))
-    callers = SessionServer(config, enter=lambda _: None, is_open=lambda _: True, clock=clock)
-    yield callers
-    callers.close()
+    sessions = SessionServer(config, authenticate=lambda _: None, is_open=lambda _: True, clock=clock)
+    yield sessions
+    sessions.close()
 
 
-def come(callers: SessionServer) -> socket.socket:
-    link = socket.create_connection(host_and_port(callers.place), 30)
-    assert list(callers.hear(64)) == []
+def come(sessions: SessionServer) -> socket.socket:
+    link = socket.create_connection(host_and_port(sessions.address), 30)
+    assert list(sessions.receive(64)) == []
     return link
 
 
@@ -57,32 +57,32 @@ def is_ended(link: socket.socket) -> bool:
 
 
 def test_unauthenticated_connections_of_one_address_are_few_and_time_out(
-    callers: SessionServer, clock: Clock
+    sessions: SessionServer, clock: Clock
 ) -> None:
-    links = [come(callers) for _ in range(HANDSHAKE.per_network + 1)]
+    links = [come(sessions) for _ in range(HANDSHAKE.per_network + 1)]
     assert [is_ended(link) for link in links] == [True] + [False] * HANDSHAKE.per_network
-    assert callers.look(clock.now) <= clock.now + HANDSHAKE.timeout_s + 0.1
+    assert sessions.check(clock.now) <= clock.now + HANDSHAKE.timeout_s + 0.1
     clock.now += HANDSHAKE.timeout_s + 0.1
-    callers.look(clock.now)
+    sessions.check(clock.now)
     assert all(is_ended(link) for link in links)
-    links.append(come(callers))
+    links.append(come(sessions))
     assert not is_ended(links[-1])
     for link in links:
         link.close()
 
 
-def test_handshakes_that_are_too_many_wait_for_their_second(callers: SessionServer, clock: Clock) -> None:
+def test_handshakes_that_are_too_many_wait_for_their_second(sessions: SessionServer, clock: Clock) -> None:
     for _ in range(HANDSHAKE.steps_per_s):
-        with come(callers) as link:
+        with come(sessions) as link:
             link.sendall(b"this is no handshake")
-            list(callers.hear(64))
-    with come(callers) as link:
+            list(sessions.receive(64))
+    with come(sessions) as link:
         link.sendall(b"nor is this")
-        list(callers.hear(64))
+        list(sessions.receive(64))
         assert not is_ended(link)
         clock.now += 0.1
-        callers.look(clock.now)
-        list(callers.hear(64))
+        sessions.check(clock.now)
+        list(sessions.receive(64))
         assert is_ended(link)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
-from qslurm.c2.dispatcher.tasks.idle_sessions import COMING_S, IdleSessions
+from qslurm.c2.dispatcher.tasks.idle_sessions import CONNECT_S, IdleSessions
 from qslurm.c2.dispatcher.tasks.task import Task
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store.task_states import ExecutionState
@@ -47,18 +47,18 @@ def idle(registry: TaskRegistry, task: Task) -> IdleSessions:
 
 
 def test_who_has_not_come_yet_has_a_minute(idle: IdleSessions, task: Task) -> None:
-    idle.look(COMING_S - 0.1)
+    idle.end_overdue(CONNECT_S - 0.1)
     assert task.state == "running"
-    idle.look(COMING_S)
+    idle.end_overdue(CONNECT_S)
     assert (task.state, task.reason_code) == ("timed_out", "idle_limit")
 
 
 def test_from_the_last_question_on_the_limit_counts(idle: IdleSessions, task: Task) -> None:
     idle.used(task.id, 1.0)
     assert idle.next_event() == 1.0 + LIMIT_S
-    idle.look(0.9 + LIMIT_S)
+    idle.end_overdue(0.9 + LIMIT_S)
     assert task.state == "running"
-    idle.look(1.0 + LIMIT_S)
+    idle.end_overdue(1.0 + LIMIT_S)
     assert task.state == "timed_out"
 
 
@@ -71,12 +71,12 @@ def test_a_circuit_is_no_idleness_however_long_it_takes_and_however_seldom_one_l
     running = registry.next_execution("qx")
     assert running is not None
     registry.move(running, ExecutionState.RUNNING)
-    idle.look(2.0)
+    idle.end_overdue(2.0)
     outcome = Executed(seq=0, shots_requested=1, shots_done=1, counts={"00": 1}, seconds=9.0)
     registry.end_execution(running, outcome)
-    idle.look(500.0)
+    idle.end_overdue(500.0)
     registry.settled.clear()
-    idle.look(499.9 + LIMIT_S)
+    idle.end_overdue(499.9 + LIMIT_S)
     assert task.state == "running"
-    idle.look(500.0 + LIMIT_S)
+    idle.end_overdue(500.0 + LIMIT_S)
     assert task.state == "timed_out"

@@ -202,9 +202,9 @@ class Day(RuleBasedStateMachine):
 
     @rule()
     def the_store_takes_nothing_for_a_while(self) -> None:
-        self.registry.trouble = "database or disk is full"
+        self.registry.store_error = "database or disk is full"
         assert assignment.assign(self.registry, "qx", next(self.runtimes)) is None
-        self.registry.trouble = ""
+        self.registry.store_error = ""
 
     @rule(just_stored=st.booleans())
     def kill_9_and_start_again(self, just_stored: bool) -> None:
@@ -263,7 +263,7 @@ class Day(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """In the end everything that was asked for has an outcome that can be read."""
-        self.registry.trouble = ""
+        self.registry.store_error = ""
         self.ahead = 1e9  # no window is open then
         self.timer += 1e6
         while self.registry.queues["qx"].line.all():
@@ -293,8 +293,8 @@ def test_a_job_that_slurm_may_call_completed_is_on_the_disk_and_circuits_are_wai
     registry = TaskRegistry([BackendConfig(name="qx")], Store())
 
     def must_last() -> bool:
-        found = registry.changes_must_last
-        assert registry.store.commit(registry.changes, last=found) == ""
+        found = registry.changes_must_sync
+        assert registry.store.commit(registry.changes, sync=found) == ""
         registry.stored()
         return found
 
