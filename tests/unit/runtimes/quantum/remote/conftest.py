@@ -136,6 +136,11 @@ class Site:
             return False
         return status.runtimes == number and (number == 0 or status.state != "offline")
 
+    def warnings(self, name: str = "lab") -> int:
+        """How many warnings a runtime has logged, such as that it was refused."""
+        log = self.folder / f"{name}.log"
+        return log.read_text().count("level=warning") if log.exists() else 0
+
     def joined_times(self, name: str = "lab") -> int:
         """How often a runtime has been let in."""
         return self.log(name).count("event=joined")

@@ -96,9 +96,9 @@ def test_a_key_that_is_not_allowed_does_not_come_in_until_it_is(place: Site) -> 
     place.agents[-1].wait(30)
     keys = place.key("stranger", allow=False)
     place.join("stranger")
-    until(lambda: "the dispatcher does not accept this runtime's key" in place.log("stranger"))
+    until(lambda: place.warnings("stranger"))
     assert place.dispatcher.status().backends[0].runtimes == 0
-    assert "connection refused: unknown key" in place.dispatcher.log.read_text()
+    assert "refused" in place.dispatcher.log.read_text()
     (place.allowed / "stranger.pub").write_bytes(keys.public)
     until(lambda: place.joined(1))
     place.end_agents()
@@ -110,8 +110,8 @@ def test_a_dispatcher_with_another_key_is_told_nothing(place: Site) -> None:
     right = (place.folder / "dispatcher.pub").read_bytes()
     (place.folder / "dispatcher.pub").write_bytes(impostor.public)
     late = place.join("late")
-    until(lambda: "the dispatcher's key is not the configured one" in place.log("late"))
-    assert "joined" not in place.log("late")
+    until(lambda: place.warnings("late"))
+    assert place.joined_times("late") == 0
     late.kill()
     late.wait()
     place.agents.remove(late)
@@ -126,7 +126,7 @@ def test_a_revoked_key_is_shut_out_at_once_and_its_answers_do_not_count(bare: Si
         given = lab.hear(Assign)
         bare.revoke("lab")
         lab.say(answer_to(given.claim, lab.instance))
-        until(lambda: 'why="The key of the quantum runtime was revoked' in bare.dispatcher.log.read_text())
+        until(lambda: bare.dispatcher.status().backends[0].runtimes == 0)
         bare.key("other")
         bare.join("other")
         bare.let_go()
@@ -170,8 +170,9 @@ def test_a_key_is_good_for_its_backend_one_runtime_and_as_many_places_as_there_a
         assert second.enlist(Declined, backend="spin2").reason == "its key is for backend 'qx'"
         assert "another version" in second.enlist(Declined, protocol=PROTOCOL + 1).reason
         assert "no more runtimes" in second.enlist(Declined).reason
+    before = place.warnings()
     twin = place.join()  # with the first one's key
-    until(lambda: "another runtime is connected with the same key" in place.log())
+    until(lambda: place.warnings() > before)
     twin.kill()
     twin.wait()
     place.agents.remove(twin)
