@@ -225,7 +225,7 @@ SUBMIT = """
 import sys, threading, time
 from qslurm.c1.config.center_config import load_config
 from qslurm.c1.connection.center_connection import open_connection
-from qslurm.c1.submission.prepare import prepare
+from qslurm.c1.submission.sending import Batch
 from qslurm.payload.spec import JobSpec
 from qslurm.errors import QslurmError, UnreachableError
 from qslurm.payload.comment import Comment
@@ -243,7 +243,7 @@ def submit_some():
         if number is None:
             return
         script = f"#!/bin/sh\\necho {number} $SLURM_JOB_ID >> {counter}\\n"
-        payload = prepare(config, JobSpec(source=script, backend="qx"), {})
+        payload = Batch(config, [JobSpec(source=script, backend="qx")], {}).packages[0].payload
         key = Comment.parse(payload["job"]["comment"]).key
         while True:
             try:

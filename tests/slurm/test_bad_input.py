@@ -72,11 +72,12 @@ def test_errors_are_documents_with_json(alice):
     ],
 )
 def test_a_bad_file_never_leaves_c1(name, text, expected, alice):
-    before = len(alice.gets("queue", "--all")["jobs"])
+    before = {job["id"] for job in alice.gets("queue", "--all")["jobs"]}
     done = alice.types("submit", alice.writes(name, text), "--backend", "qx")
     assert done.returncode == 2
     assert expected in sentence(done)
-    assert len(alice.gets("queue", "--all")["jobs"]) == before
+    after = {job["id"] for job in alice.gets("queue", "--all")["jobs"]}  # Slurm may have purged ended ones
+    assert after <= before
 
 
 def test_an_unreadable_file_says_so(alice):

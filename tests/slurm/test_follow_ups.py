@@ -198,12 +198,12 @@ def test_whatever_scripts_shells_and_wrappers_say_to_sbatch_a_follow_up_runs_or_
         )
         assert done.returncode == 0, done.stderr
         followed.append(json.loads(done.stdout))
-    queued = alice.testbed.c1(("squeue", "--noheader", "--array-unique")).stdout
+    queued = alice.testbed.c1(("squeue", "--noheader", "--array-unique", "--format=%i")).stdout
     for options in ("--test-only", "--wait", "--clusters=other", "--no-such-option"):
         script = alice.writes("never.sbatch", TOLD.format(options))
         done = alice.types("submit", "bell.cq", "--backend", "qx", "--hold", "--then", script, **path)
         assert done.returncode in (2, 3), options
-    assert alice.testbed.c1(("squeue", "--noheader", "--array-unique")).stdout == queued
+    assert alice.testbed.c1(("squeue", "--noheader", "--array-unique", "--format=%i")).stdout == queued
     alice.types("release", *(str(one["job_id"]) for one in followed))
     for one in followed:
         alice.sees_on_c1(one["follow_up"], "COMPLETED")

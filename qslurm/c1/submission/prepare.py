@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from qslurm.c1.submission.backend_limits import LimitsLookup, check_limits, no_limits
 from qslurm.c1.submission.job_reader import ignore_remark, read, remark_ignored_lines
 from qslurm.errors import InvalidInputError, QslurmError
-from qslurm.payload.build import payload_of
 from qslurm.payload.comment import new_key
 from qslurm.payload.spec import JobSpec
 
@@ -23,21 +22,6 @@ SWEEP_VARIABLE = "QSLURM_SWEEP"
 """Environment variable of a batch script with each task's values, from which C2's TaskProlog sets the task's."""
 
 
-def prepare(
-    config: Config,
-    job: JobSpec,
-    environ: Mapping[str, str],
-    remark: Callable[[str], None] = ignore_remark,
-    limits: LimitsLookup = no_limits,
-) -> dict[str, Any]:
-    """The payload of a job, checked, also against the backends' `limits`.
-
-    InvalidInputError (CircuitError for a circuit, with line and column) if it is invalid. `remark` gets notes about
-    likely mistakes.
-    """
-    return payload_of(checked(config, job, environ, remark, limits), config.template_folders())
-
-
 def checked(
     config: Config,
     job: JobSpec,
@@ -47,7 +31,9 @@ def checked(
 ) -> JobSpec:
     """The job with everything that `payload_of` needs, and a new submission key.
 
-    A job may be checked again, for example with other values for `skip` and `tasks`.
+    InvalidInputError (CircuitError for a circuit, with line and column) if it is invalid, also for the backends'
+    `limits`. `remark` gets notes about likely mistakes. A job may be checked again, for example with other values for
+    `skip` and `tasks`.
     """
     from qslurm.c1.origin import of_process
 
@@ -67,7 +53,7 @@ def checked(
 
 
 def needed_qubits(job: JobSpec) -> int | None:
-    """The qubits that a job needs: those of its circuit or of --qubits; None if unknown. Errors as for `prepare`."""
+    """The qubits that a job needs: those of its circuit or of --qubits; None if unknown. Errors as for `checked`."""
     if job.kind != "circuit":
         return job.qubits
     sweep, array = _tasks(job)

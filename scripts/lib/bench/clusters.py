@@ -20,7 +20,7 @@ from testbed.users import CENTER_USERS
 
 from bench.report import Report
 from qslurm.c1.config.settings import Config
-from qslurm.c1.submission.prepare import prepare
+from qslurm.c1.submission.sending import Batch
 from qslurm.payload.spec import JobSpec
 from qslurm.slurm.rest.adapters import ADAPTERS
 
@@ -91,7 +91,8 @@ class Center:
         """The circuits as payloads for slurmrestd, each with a new key."""
         made = []
         for file in circuits:
-            payload = prepare(Config(), JobSpec(file=file, backend="qx", hold=True), {"USER": "bench"})
+            job = JobSpec(file=file, backend="qx", hold=True)
+            payload = Batch(Config(), [job], {"USER": "bench"}).packages[0].payload
             made.append(json.dumps(self._adapter.payload(payload)).encode())
         return made
 

@@ -17,12 +17,12 @@ import pytest
 from qslurm.c1.config.center_config import load_config
 from qslurm.c1.connection.center_connection import open_connection
 from qslurm.c1.submission import sending
-from qslurm.c1.submission.prepare import prepare
 from qslurm.cli.submission_report import outbox_timeout
 from qslurm.errors import KeptError
 from qslurm.payload.comment import Comment
 from qslurm.payload.spec import JobSpec
 from tests.unit.c2.dispatcher.running import BELL, ROOT
+from tests.unit.payloads import payload_for
 from tests.unit.waiting import until
 
 
@@ -57,7 +57,7 @@ def users(home: Path) -> Iterator[Path]:
 def test_who_is_patient_no_longer_is_told_that_the_job_is_safe(users: Path, tmp_path: Path) -> None:
     config = load_config(environ={"QSLURM_CONFIG": str(users), "HOME": str(tmp_path)})
     (tmp_path / "bell.cq").write_text(BELL)
-    payload = prepare(
+    payload = payload_for(
         config, JobSpec(file=tmp_path / "bell.cq", source=BELL, kind="circuit", backend="qx"), {}
     )
     key = Comment.parse(payload["job"]["comment"]).key

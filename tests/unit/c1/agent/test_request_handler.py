@@ -41,7 +41,6 @@ from qslurm.c1.connection.agent_messages import (
 )
 from qslurm.c1.origin import user_of
 from qslurm.c1.queries.lost_jobs import FORGOTTEN
-from qslurm.c1.submission.prepare import prepare
 from qslurm.errors import (
     InvalidInputError,
     JobCancelledError,
@@ -54,6 +53,7 @@ from qslurm.errors import (
 from qslurm.payload.comment import Comment
 from qslurm.payload.spec import JobSpec
 from tests.unit.jobs import job_info
+from tests.unit.payloads import payload_for
 
 ANN, BOB, ROOT = User("ann", 1001, admin=False), User("bob", 1002, admin=False), User("root", 0, admin=True)
 
@@ -141,7 +141,7 @@ def office(tmp_path):
 
 def submission(user="ann", backend="qx"):
     environ = {"USER": user, "SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "snellius", "SLURM_JOB_USER": user}
-    payload = prepare(
+    payload = payload_for(
         Config(), JobSpec(source="version 3.0; qubit q; bit b; b = measure q", backend=backend), environ
     )
     return Submit(Comment.parse(payload["job"]["comment"]).key, payload)

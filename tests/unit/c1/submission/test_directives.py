@@ -9,10 +9,10 @@ import pytest
 
 from qslurm.c1.config.center_config import Config
 from qslurm.c1.submission.directives import read_directives
-from qslurm.c1.submission.prepare import prepare
 from qslurm.errors import InvalidInputError
 from qslurm.payload.envelope import unpack
 from qslurm.payload.spec import JobSpec, job_options
+from tests.unit.payloads import payload_for
 
 CIRCUIT = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
 
@@ -83,8 +83,8 @@ def circuit(tmp_path):
 
 def test_the_command_line_wins_over_the_file_and_that_over_the_configuration(circuit):
     config = Config()
-    assert unpack(prepare(config, JobSpec(file=circuit), {})["script"]).shots == 77
-    payload = prepare(config, JobSpec(file=circuit, shots=5, backend="qx"), {})
+    assert unpack(payload_for(config, JobSpec(file=circuit), {})["script"]).shots == 77
+    payload = payload_for(config, JobSpec(file=circuit, shots=5, backend="qx"), {})
     assert unpack(payload["script"]).shots == 5
     assert payload["job"]["partition"] == "p_qx"
     assert payload["job"]["time_limit"]["number"] == 5
@@ -92,7 +92,7 @@ def test_the_command_line_wins_over_the_file_and_that_over_the_configuration(cir
 
 
 def test_a_partition_of_the_command_line_is_not_mixed_with_the_files_backend(circuit):
-    payload = prepare(Config(), JobSpec(file=circuit, partition="p_qx"), {})
+    payload = payload_for(Config(), JobSpec(file=circuit, partition="p_qx"), {})
     assert "backend=qx" in payload["job"]["comment"]
 
 
@@ -106,7 +106,7 @@ def test_all_of_sbatchs_options_reach_the_payload(circuit):
         export="A=1,B",
         qos="high",
     )
-    job = prepare(Config(), request, {"B": "2"})["job"]
+    job = payload_for(Config(), request, {"B": "2"})["job"]
     assert (job["dependency"], job["array"], job["hold"], job["qos"]) == ("afterok:12", "0-3%2", True, "high")
     assert job["begin_time"] > 1_700_000_000
     assert job["environment"][-2:] == ["A=1", "B=2"]
@@ -117,7 +117,7 @@ def test_all_of_sbatchs_options_reach_the_payload(circuit):
 )
 def test_no_token_and_nothing_of_this_machines_slurm_can_be_exported(name, circuit):
     with pytest.raises(InvalidInputError, match=name):
-        prepare(Config(), JobSpec(file=circuit, export=name), {name: "x"})
+        payload_for(Config(), JobSpec(file=circuit, export=name), {name: "x"})
 
 
 def test_a_template_that_would_lose_an_option_is_refused(circuit, tmp_path):
@@ -126,7 +126,7 @@ def test_a_template_that_would_lose_an_option_is_refused(circuit, tmp_path):
     )
     config = Config(job=Config().job.__class__(template_folders=[str(tmp_path)]))
     with pytest.raises(InvalidInputError, match="leaves out --hold"):
-        prepare(config, JobSpec(file=circuit, template="bare", hold=True), {})
+        payload_for(config, JobSpec(file=circuit, template="bare", hold=True), {})
 
 
 SCRIPT = "#!/bin/bash\n"
@@ -143,13 +143,17 @@ def test_an_empty_text_is_no_option_that_was_not_given(option, said_in, tmp_path
     file.write_text(SCRIPT + (f"#QSLURM --{option} ''\n" if said_in == "file" else ""))
     asked = {} if field in ("backend", "partition", "platform") else {"backend": "qx"}
     with pytest.raises(InvalidInputError, match=f"--{option} is empty"):
-        prepare(Config(), JobSpec(file=file, **asked, **({field: ""} if said_in == "command" else {})), {})
+        payload_for(
+            Config(), JobSpec(file=file, **asked, **({field: ""} if said_in == "command" else {})), {}
+        )
 
 
 def test_no_comment_and_no_variables_win_over_those_of_the_file(tmp_path):
     file = tmp_path / "job.sh"
     file.write_text(SCRIPT + "#QSLURM --comment mine --export HOME\n")
-    made = prepare(Config(), JobSpec(file=file, backend="qx", comment="", export=""), {"HOME": "/h"})["job"]
+    made = payload_for(Config(), JobSpec(file=file, backend="qx", comment="", export=""), {"HOME": "/h"})[
+        "job"
+    ]
     assert "mine" not in made["comment"]
     assert not any(entry.startswith("HOME=") for entry in made["environment"])
 
@@ -157,7 +161,7 @@ def test_no_comment_and_no_variables_win_over_those_of_the_file(tmp_path):
 def test_a_zero_of_the_command_line_wins_over_the_files(tmp_path):
     file = tmp_path / "bell.cq"
     file.write_text("// #QSLURM --seed 5 --shots 7\n" + CIRCUIT)
-    made = prepare(Config(), JobSpec(file=file, backend="qx", seed=0), {})
+    made = payload_for(Config(), JobSpec(file=file, backend="qx", seed=0), {})
     assert (unpack(made["script"]).seed, unpack(made["script"]).shots) == (0, 7)
 
 
@@ -181,7 +185,7 @@ def as_file(form, script, folder):
 def test_sbatch_lines_are_remarked_upon_wherever_a_script_stands(form, tmp_path):
     file = as_file(form, f"{BASH}#SBATCH --time 5\necho\n", tmp_path)
     remarks: list[str] = []
-    prepare(Config(), JobSpec(file=file, backend="qx"), {}, remarks.append)
+    payload_for(Config(), JobSpec(file=file, backend="qx"), {}, remarks.append)
     assert len(remarks) == 1
     assert "does not read its #SBATCH" in remarks[0]
 
@@ -199,19 +203,19 @@ def test_sbatch_lines_are_remarked_upon_wherever_a_script_stands(form, tmp_path)
 )
 def test_line_ends_of_windows_are_refused_wherever_a_script_stands(form, script, line, tmp_path):
     with pytest.raises(InvalidInputError, match=rf"job\.sh:{line}: |script: line {line} ends"):
-        prepare(Config(), JobSpec(file=as_file(form, script, tmp_path), backend="qx"), {})
+        payload_for(Config(), JobSpec(file=as_file(form, script, tmp_path), backend="qx"), {})
 
 
 @pytest.mark.parametrize("form", ["sh", "beside", "inside"])
 def test_a_carriage_return_within_a_line_is_its_writers_own(form, tmp_path):
-    prepare(Config(), JobSpec(file=as_file(form, BASH + "echo 'a\rb'\n", tmp_path), backend="qx"), {})
+    payload_for(Config(), JobSpec(file=as_file(form, BASH + "echo 'a\rb'\n", tmp_path), backend="qx"), {})
 
 
 @pytest.mark.parametrize("text", ["version 3.0\r\nqubit q\r\nbit b\r\nb = measure q\r\n"])
 def test_circuits_may_have_line_ends_of_windows(text, tmp_path):
     file = tmp_path / "bell.cq"
     file.write_bytes(text.encode())
-    prepare(Config(), JobSpec(file=file, backend="qx"), {})
+    payload_for(Config(), JobSpec(file=file, backend="qx"), {})
 
 
 def test_a_folder_that_a_payload_does_not_get_is_remarked_upon(tmp_path):
@@ -224,5 +228,5 @@ def test_a_folder_that_a_payload_does_not_get_is_remarked_upon(tmp_path):
     }
     file.write_text(json.dumps({"job": job, "script": "#!/bin/bash\n"}))
     remarks: list[str] = []
-    prepare(Config(), JobSpec(file=file), {}, remarks.append)
+    payload_for(Config(), JobSpec(file=file), {}, remarks.append)
     assert "C2 ignores current_working_directory" in remarks[0]

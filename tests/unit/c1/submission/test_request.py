@@ -9,12 +9,12 @@ from qslurm.c1.config.center_config import Config, JobSettings
 from qslurm.c1.sessions.opening import SessionOptions
 from qslurm.c1.sessions.opening import batch_of as prepare_session
 from qslurm.c1.submission.job_reader import read, unused_options
-from qslurm.c1.submission.prepare import prepare
 from qslurm.errors import CircuitError, InvalidInputError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
 from qslurm.payload.spec import JobSpec
 from qslurm.payload.templates import shipped_folder
+from tests.unit.payloads import payload_for
 
 EXAMPLES = shipped_folder() / "examples"
 IN_A_JOB = {
@@ -26,7 +26,7 @@ IN_A_JOB = {
 
 
 def payload_of(name, **options):
-    return prepare(Config(), JobSpec(file=EXAMPLES / name, **options), IN_A_JOB)
+    return payload_for(Config(), JobSpec(file=EXAMPLES / name, **options), IN_A_JOB)
 
 
 def test_a_circuit_travels_in_its_batch_script_with_all_that_was_asked():
@@ -56,7 +56,7 @@ def test_a_zero_is_an_option_that_a_payload_does_not_hear_of():
 )
 def test_a_job_for_several_backends_is_refused_in_a_sentence(where):
     with pytest.raises(InvalidInputError, match="A job is for one backend"):
-        prepare(Config(), JobSpec(file=EXAMPLES / "bell.cq", **where), {})
+        payload_for(Config(), JobSpec(file=EXAMPLES / "bell.cq", **where), {})
     job = SessionOptions(JobSpec(source="", kind="hybrid", **where), 60.0, None)
     with pytest.raises(InvalidInputError, match="A job is for one backend"):
         prepare_session(Config(), job, "0" * 64, {})
@@ -64,7 +64,7 @@ def test_a_job_for_several_backends_is_refused_in_a_sentence(where):
 
 def test_a_partition_that_is_named_wins_over_the_configurations_backend():
     config = Config(job=JobSettings(backend="qx"))
-    payload = prepare(config, JobSpec(file=EXAMPLES / "bell.cq", partition="p_spin2"), {})
+    payload = payload_for(config, JobSpec(file=EXAMPLES / "bell.cq", partition="p_spin2"), {})
     assert Comment.parse(payload["job"]["comment"]).backend == "spin2"
 
 
@@ -100,34 +100,36 @@ def test_a_raw_payload_gets_a_key_only_and_options_that_say_nothing_to_it_are_na
 )
 def test_what_can_not_be_submitted_says_why(request_, error, words):
     with pytest.raises(error, match=words):
-        prepare(Config(), request_, {})
+        payload_for(Config(), request_, {})
 
 
 def test_a_wrong_circuit_never_leaves(tmp_path):
     file = tmp_path / "wrong.cq"
     file.write_text("version 3.0\nqubit[2] q\nHH q[0]\n")
     with pytest.raises(CircuitError, match=r"wrong\.cq:3:1"):
-        prepare(Config(), JobSpec(file=file, backend="qx"), {})
+        payload_for(Config(), JobSpec(file=file, backend="qx"), {})
 
 
 def test_a_job_may_be_given_as_a_text():
-    payload = prepare(
+    payload = payload_for(
         Config(), JobSpec(source="version 3.0; qubit q; bit b; b = measure q", backend="qx"), {}
     )
     assert (payload["job"]["name"], unpack(payload["script"]).kind) == ("circuit", "circuit")
     hybrid = "def execute(qi):\n    pass\ndef finalize(results):\n    return {}\n"
-    assert unpack(prepare(Config(), JobSpec(source=hybrid, backend="qx"), {})["script"]).file == "hybrid.py"
+    assert (
+        unpack(payload_for(Config(), JobSpec(source=hybrid, backend="qx"), {})["script"]).file == "hybrid.py"
+    )
     with pytest.raises(CircuitError, match=r"circuit\.cq:1:"):
-        prepare(Config(), JobSpec(source="version 3.0; nonsense", backend="qx"), {})
+        payload_for(Config(), JobSpec(source="version 3.0; nonsense", backend="qx"), {})
     with pytest.raises(InvalidInputError):
-        prepare(Config(), JobSpec(source="", backend="qx"), {})
+        payload_for(Config(), JobSpec(source="", backend="qx"), {})
 
 
 def test_a_payload_on_stdin_is_sent_as_it_is_and_its_options_are_named(monkeypatch):
     raw = (EXAMPLES / "payload.json").read_bytes()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
     request = read(JobSpec(file=Path("-"), shots=5))
-    sent = prepare(Config(), request, {})
+    sent = payload_for(Config(), request, {})
     assert Comment.parse(sent["job"].pop("comment")).key
     assert sent == json.loads(raw)
     assert unused_options(request) == ["--shots"]
@@ -149,7 +151,7 @@ TOO_LONG = {
 @pytest.mark.parametrize(("options", "words"), TOO_LONG.values(), ids=TOO_LONG)
 def test_what_is_too_long_is_called_as_its_user_has_called_it(options, words):
     with pytest.raises(InvalidInputError) as refused:
-        prepare(Config(), JobSpec(source=SCRIPT, kind="script", backend="qx", **options), {})
+        payload_for(Config(), JobSpec(source=SCRIPT, kind="script", backend="qx", **options), {})
     assert words in str(refused.value)
     assert re.search(r"job\.\w", str(refused.value)) is None
 
@@ -157,5 +159,5 @@ def test_what_is_too_long_is_called_as_its_user_has_called_it(options, words):
 def test_a_sweep_that_is_too_long_for_a_script_can_be_run_in_parts_as_it_is_told():
     swept = {"source": SCRIPT, "kind": "script", "backend": "qx", "sweep": ("theta=0:9:0.001",)}
     with pytest.raises(InvalidInputError, match="--array 0-999"):
-        prepare(Config(), JobSpec(**swept), {})
-    assert prepare(Config(), JobSpec(**swept, array="0-999"), {})["job"]["array"] == "0-999"
+        payload_for(Config(), JobSpec(**swept), {})
+    assert payload_for(Config(), JobSpec(**swept, array="0-999"), {})["job"]["array"] == "0-999"

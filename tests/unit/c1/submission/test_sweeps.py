@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from qslurm.c1.config.center_config import Config
-from qslurm.c1.submission.prepare import prepare
 from qslurm.errors import CircuitError, InvalidInputError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
 from qslurm.payload.spec import JobSpec
+from tests.unit.payloads import payload_for
 
 RABI = "version 3.0\nqubit q\nbit b\nRx({{ theta }}) q\nb = measure q\n"
 HYBRID = "def execute(qi):\n    print(qi.parameters)\ndef finalize(results):\n    return {}\n"
@@ -20,7 +20,7 @@ def prepared(tmp_path):
     def prepare_text(text, name="rabi.cq", **options):
         file = tmp_path / name
         file.write_text(text)
-        return prepare(Config(), JobSpec(file=file, backend="qx", **options), {})
+        return payload_for(Config(), JobSpec(file=file, backend="qx", **options), {})
 
     return prepare_text
 
