@@ -48,7 +48,9 @@ def serve(config_file: Path | None, platform: str | None) -> None:
       qslurm agent serve --platform tuna
     """
     from qslurm.c1.agent.agent_service import serve as serve_agent
-    from qslurm.c1.config.center_config import FILE_VARIABLE, SYSTEM_FILE, load_config
+    from qslurm.c1.config.center_config import load_config
+    from qslurm.c1.config.file_sections import FILE_VARIABLE
+    from qslurm.c1.config.platforms import SYSTEM_FILE
     from qslurm.system.event_log import configure
 
     configure("agent")
@@ -118,7 +120,9 @@ def releaser(config_file: Path | None, platform: str | None) -> None:
     \b
     Example:  qslurm agent releaser --config /etc/qslurm/config.toml
     """
-    from qslurm.c1.config.center_config import FILE_VARIABLE, SYSTEM_FILE, load_config
+    from qslurm.c1.config.center_config import load_config
+    from qslurm.c1.config.file_sections import FILE_VARIABLE
+    from qslurm.c1.config.platforms import SYSTEM_FILE
     from qslurm.c1.followups.releaser import serve as serve_releaser
     from qslurm.system.event_log import configure
 

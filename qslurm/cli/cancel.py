@@ -115,7 +115,7 @@ def _fitting(
 ) -> tuple[list[JobRef], list[QslurmError]]:
     """Pending and running jobs that match, of those named or of all; and the reported errors of platforms."""
     from qslurm.c1.queries.cancelling import to_cancel
-    from qslurm.c1.queries.queue_position import queue_with_positions
+    from qslurm.c1.queries.lists import queue_with_positions
 
     def listed(connection: CenterConnection) -> list[JobInfo]:
         return [job for job, _ in queue_with_positions(connection)]

@@ -18,8 +18,8 @@ from qslurm.cli.shared_options import json_option
 from qslurm.errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.center_config import Config
     from qslurm.c1.config.platforms import Platforms
+    from qslurm.c1.config.settings import Config
     from qslurm.doctor.findings import Finding
 
 _OPTIONS = {
@@ -180,9 +180,9 @@ def _complete(values: dict[str, dict[str, Any]], target: Path) -> None:
 
 
 def _complete_one(name: str, c2: dict[str, Any], agent: Mapping[str, Any], folder: Path) -> None:
-    from qslurm.c1.config.center_config import C2Settings, require_tls
+    from qslurm.c1.config.center_config import require_tls
     from qslurm.c1.config.file_sections import checked
-    from qslurm.c1.config.settings import C2_PLATFORM, AgentSettings, section_of
+    from qslurm.c1.config.settings import C2_PLATFORM, AgentSettings, C2Settings, section_of
     from qslurm.slurm.rest.pinned_keys import parse_pins
     from qslurm.slurm.rest.transport import check_url
 
@@ -211,7 +211,8 @@ def _complete_one(name: str, c2: dict[str, Any], agent: Mapping[str, Any], folde
 
 def default_config_file() -> Path:
     """The file that `qslurm center init` writes by default; ConfigError for a user without a home directory."""
-    from qslurm.c1.config.center_config import FILE_VARIABLE, SYSTEM_FILE
+    from qslurm.c1.config.file_sections import FILE_VARIABLE
+    from qslurm.c1.config.platforms import SYSTEM_FILE
 
     if os.environ.get(FILE_VARIABLE):
         return expanded(os.environ[FILE_VARIABLE])
@@ -225,7 +226,7 @@ def default_config_file() -> Path:
 
 def _read_back(path: Path) -> Platforms:
     """The written configuration, without settings of this environment."""
-    from qslurm.c1.config.center_config import FILE_VARIABLE
+    from qslurm.c1.config.file_sections import FILE_VARIABLE
     from qslurm.c1.config.platforms import load_platforms
 
     return load_platforms(environ={FILE_VARIABLE: str(path), "HOME": str(expanded("~"))})
@@ -241,7 +242,7 @@ def _checks(configs: Sequence[Config]) -> dict[str, Any]:
 
 
 def _next_steps(configs: Sequence[Config], findings: list[Finding], target: Path) -> list[str]:
-    from qslurm.c1.config.center_config import SYSTEM_FILE
+    from qslurm.c1.config.platforms import SYSTEM_FILE
     from qslurm.c1.config.settings import C2_PLATFORM
 
     steps = []

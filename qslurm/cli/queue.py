@@ -92,7 +92,7 @@ def queue(
     def listed(connection: CenterConnection) -> tuple[list[tuple[JobInfo, int | None]], list[FollowUpJob]]:
         """The platform's selected jobs with their queue positions, and their follow-up jobs on C1."""
         from qslurm.c1.followups.followup_list import start_query
-        from qslurm.c1.queries.queue_position import queue_with_positions
+        from qslurm.c1.queries.lists import queue_with_positions
 
         followers = start_query(connection)
         jobs = [

@@ -17,8 +17,8 @@ from qslurm.payload.option import MOST_SECONDS
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from qslurm.c1.config.center_config import Config
     from qslurm.c1.config.platforms import Platforms
+    from qslurm.c1.config.settings import Config
     from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.payload.option import Declared, Place

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm import __version__
-from qslurm.c1.config.center_config import Config
-from qslurm.c1.config.settings import expanded
+from qslurm.c1.config.settings import Config, expanded
 from qslurm.c1.connection.center_connection import uses_agent
 from qslurm.doctor.findings import Check, Finding, fail, ok, warn
 from qslurm.errors import ConfigError, QslurmError, TokenError, UnreachableError

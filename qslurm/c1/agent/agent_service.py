@@ -16,8 +16,8 @@ from qslurm.c1.agent.request_handler import RequestHandler
 from qslurm.c1.agent.sender import SenderPool
 from qslurm.c1.agent.token_renewer import TokenRenewer
 from qslurm.c1.agent.wait_bindings import WaitBindings
-from qslurm.c1.config.center_config import Config, load_token, require_url
-from qslurm.c1.config.settings import section_of
+from qslurm.c1.config.center_config import load_token, require_url
+from qslurm.c1.config.settings import Config, section_of
 from qslurm.c1.connection.agent_address import parse_address
 from qslurm.c1.connection.agent_messages import Submission
 from qslurm.c1.connection.center_connection import CenterConnection

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qslurm.c1.agent.releaser_requests import ReleaserRequests
     from qslurm.c1.agent.sender import SenderPool
     from qslurm.c1.agent.user import User
-    from qslurm.c1.config.center_config import AgentSettings
+    from qslurm.c1.config.settings import AgentSettings
 
 _KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{8,128}")
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from qslurm.errors import InvalidInputError, RefusedError
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.center_config import AgentSettings, UserLimits
+    from qslurm.c1.config.settings import AgentSettings, UserLimits
 
 
 def limits_of(settings: AgentSettings, user: str) -> UserLimits:
     """A user's limits: their own, else the general ones."""
-    from qslurm.c1.config.center_config import UserLimits
+    from qslurm.c1.config.settings import UserLimits
 
     own = settings.users.get(user, UserLimits())
     return UserLimits(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import EntryStatus, Outbox
     from qslurm.c1.agent.user import User
     from qslurm.c1.agent.wait_bindings import WaitBindings
-    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.config.settings import Config
     from qslurm.c1.connection.center_connection import CenterConnection
 
 log = EventLog(__name__)

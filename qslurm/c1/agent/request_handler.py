@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox
     from qslurm.c1.agent.releaser_requests import ReleaserRequests
     from qslurm.c1.agent.sender import SenderPool
-    from qslurm.c1.config.center_config import AgentSettings
+    from qslurm.c1.config.settings import AgentSettings
     from qslurm.c1.connection.center_connection import CenterConnection
 
 BACKENDS_S = 60.0

@@ -29,7 +29,7 @@ from qslurm.tokens.token_check import refuse_expired
 from qslurm.tokens.token_file import check_replaceable, read_token, replace_token, version_of
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.config.settings import Config
     from qslurm.c1.connection.center_token import RenewalService
     from qslurm.tokens.secret import HeldToken, Secret
 

@@ -12,37 +12,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from qslurm.c1.config.file_sections import FILE_VARIABLE
 from qslurm.c1.config.platforms import PLATFORM_VARIABLE, SYSTEM_FILE, TOKEN_VARIABLE, load_platforms
 from qslurm.c1.config.settings import (
-    AgentSettings,
     C2Settings,
     Config,
-    JobSettings,
-    Setting,
-    UserLimits,
     expanded,
-    settings,
 )
 from qslurm.errors import ConfigError, TokenError
 from qslurm.tokens.secret import Secret
-
-__all__ = [
-    "FILE_VARIABLE",
-    "SYSTEM_FILE",
-    "AgentSettings",
-    "C2Settings",
-    "Config",
-    "JobSettings",
-    "Setting",
-    "UserLimits",
-    "load_config",
-    "load_token",
-    "require_results_url",
-    "require_tls",
-    "require_url",
-    "settings",
-]
 
 
 def load_config(

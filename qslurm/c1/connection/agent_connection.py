@@ -25,7 +25,7 @@ from qslurm.errors import UnreachableError
 from qslurm.slurm.job_info import JobInfo
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.config.settings import Config
     from qslurm.c1.connection.agent_job_manager import AgentJobManager
 
 T = TypeVar("T")

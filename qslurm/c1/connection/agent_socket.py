@@ -21,7 +21,7 @@ from qslurm.wire.failures import Failed, error_of
 from qslurm.wire.unix_socket import connect_unix_socket
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.center_config import AgentSettings
+    from qslurm.c1.config.settings import AgentSettings
 
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qslurm.c1.config.center_config import Config, require_url
+from qslurm.c1.config.center_config import require_url
+from qslurm.c1.config.settings import Config
 from qslurm.system.atomic_file import write_atomically
 
 if TYPE_CHECKING:

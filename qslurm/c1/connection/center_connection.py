@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.config.settings import Config
     from qslurm.c1.connection.agent_messages import ChangedJobs
     from qslurm.c1.connection.client_protocols import JobManager, SlurmClient
     from qslurm.c1.connection.job_manager import JobManagerClient

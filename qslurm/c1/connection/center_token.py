@@ -16,7 +16,7 @@ from qslurm.tokens.token_check import refuse_expired
 from qslurm.tokens.token_file import check_replaceable, clean, read_token, replace_token
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.config.settings import Config
 
 SHARE = 0.8
 """Fraction of a token's lifetime after which it is renewed."""

@@ -27,7 +27,7 @@ from qslurm.system.backoff import Backoff
 from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.config.settings import Config
     from qslurm.c1.followups.c1_queue import C1Queue, HeldFollowUp
 
 log = EventLog(__name__)

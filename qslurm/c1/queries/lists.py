@@ -1,4 +1,4 @@
-"""Lists: queue positions, ended jobs, usage, backends."""
+"""Lists: the queue with positions, ended jobs, usage, backends."""
 
 from __future__ import annotations
 
@@ -10,12 +10,34 @@ import msgspec
 
 from qslurm.c1.origin import user_of
 from qslurm.errors import RefusedError, UnknownJobError, UnreachableError
-from qslurm.protocol.partition_queue import partition_loads
+from qslurm.protocol.partition_queue import partition_loads, queue_positions
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.protocol.job_changes import PartitionLoad
     from qslurm.slurm.job_info import JobInfo
+
+
+Positions = list[tuple["JobInfo", "int | None"]]
+
+
+def queue_with_positions(center: CenterConnection) -> Positions:
+    """The center's jobs, or the user's through an agent, with their queue positions.
+
+    C2's job manager knows the positions among the jobs of all centers. slurmrestd's list is large and slow, and gives
+    positions only among the jobs that C2 shows to this center.
+    """
+    if center.has_job_manager:
+        try:
+            found = center.job_manager.queue()
+        except (UnreachableError, UnknownJobError):  # it has no view of the queue, or is an older version
+            pass
+        else:
+            positions = dict(found.places)
+            return [(job, positions.get(job.job_id)) for job in found.jobs]
+    jobs, user = center.slurm.jobs(), center.slurm.user
+    positions = queue_positions(jobs)
+    return [(job, positions.get(job.job_id)) for job in jobs if job.user == user]
 
 
 class EndedJobUsage(msgspec.Struct, frozen=True, kw_only=True):

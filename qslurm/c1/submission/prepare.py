@@ -14,7 +14,7 @@ from qslurm.payload.comment import new_key
 from qslurm.payload.spec import JobSpec
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.config.settings import Config
     from qslurm.payload.array import Array
     from qslurm.payload.sweep import Sweep
 

@@ -3,7 +3,7 @@ import signal
 import click
 import pytest
 
-from qslurm.c1.config.center_config import Config
+from qslurm.c1.config.settings import Config
 from qslurm.c1.connection.center_connection import CenterConnection
 from qslurm.cli.c1_job_binding import TERMINATING, C1JobBinding
 from qslurm.errors import UnreachableError

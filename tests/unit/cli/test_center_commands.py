@@ -9,10 +9,10 @@ import tomllib
 
 import pytest
 
-from qslurm.c1.config.center_config import load_config, settings
+from qslurm.c1.config.center_config import load_config
 from qslurm.c1.config.new_file import config_text, toml
 from qslurm.c1.config.platforms import load_platforms
-from qslurm.c1.config.settings import PLATFORM_SECTIONS, C2Settings, settings_of
+from qslurm.c1.config.settings import PLATFORM_SECTIONS, C2Settings, settings, settings_of
 from qslurm.cli.app import run
 
 URL = "http://127.0.0.1:9/slurm"  # where nobody is

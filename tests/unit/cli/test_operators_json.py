@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qslurm.c1.connection.agent_messages import AgentStatus, Releasing, TokenState
+from qslurm.c1.connection.agent_messages import AgentStatus, ReleaserState, TokenState
 from qslurm.c1.connection.center_token import RenewalOutcome
 from qslurm.c2.gate.partitions import PartitionRow
 from qslurm.c2.scheduling.reservations import Reservation
@@ -79,7 +79,7 @@ ROW = PartitionRow(
 )
 CLAIMS = Claims(user="center_a", issued=1, expires=2, key_id="a", algorithm="RS256")
 RENEWED = RenewalOutcome(renewed=True, claims=CLAIMS, renew_at=1.5, until=9, ends_soon=False)
-AGENT = AgentStatus(TokenState("center_a", 2, 1.5), waiting=1, open=2, releaser=Releasing("c2", 0.5))
+AGENT = AgentStatus(TokenState("center_a", 2, 1.5), waiting=1, open=2, releaser=ReleaserState("c2", 0.5))
 WARM = WarmStatus(ready=1, wanted=2, given=3, confined=True, pid=9)
 
 COMMANDS = {

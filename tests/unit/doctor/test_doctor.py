@@ -13,7 +13,7 @@ import responses
 from click.testing import CliRunner
 from testbed.layout import CHECKOUT
 
-from qslurm.c1.config.center_config import AgentSettings, C2Settings, Config
+from qslurm.c1.config.settings import AgentSettings, C2Settings, Config
 from qslurm.c1.connection.agent_messages import AgentStatus, TokenState
 from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config, GateConfig

@@ -7,7 +7,7 @@ from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.releaser_requests import ReleaserRequests
 from qslurm.c1.agent.user import User
 from qslurm.c1.agent.wait_bindings import WaitBindings
-from qslurm.c1.config.center_config import AgentSettings, Config
+from qslurm.c1.config.settings import AgentSettings, Config
 from qslurm.c1.connection.agent_messages import CancelBound, GetOutcomes, GetReleaser, Submit, Unbind
 from qslurm.errors import PermissionDeniedError, UnknownJobError, UnreachableError
 from tests.unit.jobs import job_info

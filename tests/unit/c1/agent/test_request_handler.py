@@ -17,7 +17,7 @@ from qslurm.c1.agent.request_handler import RequestHandler
 from qslurm.c1.agent.sender import SenderPool
 from qslurm.c1.agent.user import User
 from qslurm.c1.agent.wait_bindings import WaitBindings
-from qslurm.c1.config.center_config import AgentSettings, Config, UserLimits
+from qslurm.c1.config.settings import AgentSettings, Config, UserLimits
 from qslurm.c1.connection.agent_messages import (
     CancelJob,
     GetAccounted,

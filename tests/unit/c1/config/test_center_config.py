@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from qslurm.c1.config.center_config import load_config, load_token, require_url, settings
+from qslurm.c1.config.center_config import load_config, load_token, require_url
+from qslurm.c1.config.settings import settings
 from qslurm.errors import ConfigError, TokenError
 from qslurm.tokens.secret import Secret
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.c1.config.center_config import Config
+from qslurm.c1.config.settings import Config
 from qslurm.c1.connection.center_connection import CenterConnection
 from qslurm.c1.followups.followup_submission import (
     CONDITIONS,

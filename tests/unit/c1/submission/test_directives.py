@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qslurm.c1.config.center_config import Config
+from qslurm.c1.config.settings import Config
 from qslurm.c1.submission.directives import read_directives
 from qslurm.errors import InvalidInputError
 from qslurm.payload.envelope import unpack

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qslurm.c1.config.center_config import Config
+from qslurm.c1.config.settings import Config
 from qslurm.c1.submission import packing
 from qslurm.c1.submission.packing import Package, packed
 from qslurm.c1.submission.prepare import checked

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c1.config.center_config import Config, JobSettings
+from qslurm.c1.config.settings import Config, JobSettings
 from qslurm.c1.sessions.opening import SessionOptions
 from qslurm.c1.sessions.opening import batch_of as prepare_session
 from qslurm.c1.submission.job_reader import read, unused_options

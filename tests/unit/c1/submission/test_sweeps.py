@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qslurm.c1.config.center_config import Config
+from qslurm.c1.config.settings import Config
 from qslurm.errors import CircuitError, InvalidInputError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
