@@ -32,12 +32,12 @@ def doctor(config_file: Path | None, platform: str | None, as_json: bool) -> int
 
     findings: list[Finding]
     if config_file is not None or os.access("/etc/qslurm/c2.toml", os.F_OK):
-        from qslurm.c2.config.file import load_c2_config
+        from qslurm.c2.config.file import DEFAULT_PATH, load_c2_config
         from qslurm.doctor.c2 import NEEDS, c2_checks
 
         c2_config = load_c2_config(config_file)
         findings = [
-            ok("config", "/etc/qslurm/c2.toml is valid"),
+            ok("config", f"{config_file or DEFAULT_PATH} is valid"),
             *run(c2_checks(c2_config), NEEDS, limit_s=LIMIT_S),
         ]
     else:
