@@ -177,13 +177,14 @@ class Spinner:
     it waits for the very core that this one spins on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cores: int = _CORES) -> None:
+        self._cores = cores
         self._misses = 0
         self._waits = 0
 
     def spin(self, ready: Ready, lanes: int, timeout_s: float) -> bool:
         """Spin, with this number of lanes in use; returns whether `ready` became true."""
-        if max(lanes, 1) >= _CORES or not self._is_of_use():
+        if max(lanes, 1) >= self._cores or not self._is_of_use():
             found = ready()
         elif (found := _spin(ready, min(SPIN_S, timeout_s))) is False:
             self._misses += 1

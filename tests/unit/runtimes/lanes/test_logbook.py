@@ -16,15 +16,25 @@ def record(seq, counts=None):
 
 
 @pytest.fixture
-def books():
+def descriptor():
+    made = memory_logbook()
+    yield made
+    os.close(made)
+
+
+def end_of(descriptor):
+    """Where the records end, as the first word of the logbook says."""
+    return int.from_bytes(os.pread(descriptor, 8, 0), "little")
+
+
+@pytest.fixture
+def books(descriptor):
     """The runtime's view and the dispatcher's."""
-    descriptor = memory_logbook()
     written, read = Logbook(descriptor), Logbook(descriptor)
     read.renew()
     yield written, read
     written.close()
     read.close()
-    os.close(descriptor)
 
 
 @given(
@@ -47,21 +57,24 @@ def test_what_is_written_is_read_once_in_order_however_often_one_looks(counts):
     os.close(descriptor)
 
 
-def test_a_record_that_was_being_written_when_its_runtime_died_does_not_count(books):
+def test_a_record_that_was_being_written_when_its_runtime_died_does_not_count(books, descriptor):
     written, read = books
     written.append(record(0))
-    end = written._words[0]
+    end = end_of(descriptor)
     written.append(record(1))
-    written._words[0] = end + 5  # as far as the next record's head, and no further
+    os.pwrite(
+        descriptor, (end + 5).to_bytes(8, "little"), 0
+    )  # as far as the next record's head, and no further
     assert [one.executed.seq for one in read.read()] == [0]
 
 
-def test_a_damaged_record_and_what_follows_it_are_not_believed(books):
+def test_a_damaged_record_and_what_follows_it_are_not_believed(books, descriptor):
     written, read = books
     for seq in range(3):
         written.append(record(seq))
-    middle = 4096 + written._words[0] // 3 + 20
-    written._bytes[middle] ^= 0xFF
+    middle = 4096 + end_of(descriptor) // 3 + 20
+    (byte,) = os.pread(descriptor, 1, middle)
+    os.pwrite(descriptor, bytes([byte ^ 0xFF]), middle)
     assert [one.executed.seq for one in read.read()] == [0]
 
 
@@ -77,12 +90,12 @@ def test_a_logbook_that_begins_anew_has_forgotten_everything(books):
     assert [one.executed.seq for one in read.read()] == [1]
 
 
-def test_a_full_logbook_says_so_before_anything_is_lost(books):
+def test_a_full_logbook_says_so_before_anything_is_lost(books, descriptor):
     written, _ = books
     large = record(0, {f"{number:064b}": number + 1 for number in range(10_000)})
     while written.has_room:
         written.append(large)
-    assert SIZE - 4096 - written._words[0] < RECORD_LIMIT + 8
+    assert SIZE - 4096 - end_of(descriptor) < RECORD_LIMIT + 8
 
 
 def test_the_execution_under_way_is_known_by_its_number_and_digest(books):

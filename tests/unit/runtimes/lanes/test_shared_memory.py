@@ -141,9 +141,8 @@ def looks(spinner, answers, lanes=1):
     return len(found)
 
 
-def test_a_side_spins_while_that_finds_something_and_sleeps_at_once_when_it_has_been_in_vain(monkeypatch):
-    monkeypatch.setattr("qslurm.runtimes.lanes.shared_memory._CORES", 2)
-    spinner = Spinner()
+def test_a_side_spins_while_that_finds_something_and_sleeps_at_once_when_it_has_been_in_vain():
+    spinner = Spinner(cores=2)
     assert looks(spinner, 5) == 5
     assert looks(spinner, None) > 1
     assert looks(spinner, 5) == 5, "once in vain is no reason"
@@ -156,8 +155,6 @@ def test_a_side_spins_while_that_finds_something_and_sleeps_at_once_when_it_has_
     assert looks(spinner, 5) == 5, "and goes on once that was of use"
 
 
-def test_nobody_spins_where_others_need_the_core(monkeypatch):
-    monkeypatch.setattr("qslurm.runtimes.lanes.shared_memory._CORES", 2)
-    assert looks(Spinner(), 5, lanes=2) == 1
-    monkeypatch.setattr("qslurm.runtimes.lanes.shared_memory._CORES", 1)
-    assert looks(Spinner(), 5, lanes=1) == 1
+def test_nobody_spins_where_others_need_the_core():
+    assert looks(Spinner(cores=2), 5, lanes=2) == 1
+    assert looks(Spinner(cores=1), 5, lanes=1) == 1
