@@ -6,7 +6,6 @@ It uses asyncio: most requests wait for a thread, for a change or for memory, an
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,11 +16,11 @@ import msgspec
 
 from qslurm.c1.agent.change_log import ENDINGS, of_job, of_user
 from qslurm.c1.agent.connection_limits import (
-    MAX_CONNECTIONS,
     SMALL_BYTES,
     ClientConnection,
     ConnectionLimits,
     TooManyConnectionsError,
+    max_connections,
 )
 from qslurm.c1.agent.releaser_requests import NOT_ENDED
 from qslurm.c1.agent.request_handler import RequestHandler
@@ -84,9 +83,6 @@ MAX_WAIT_S = 30.0
 OUTCOMES_PAUSE_S = 0.5
 """Minimum seconds between two evaluations of one GetOutcomes."""
 
-RESERVED_FILES = 256
-"""File descriptors kept free for C2, the outbox and munged."""
-
 LOCAL_REQUESTS = Submit | GetChangedJobs | Unbind | GetReleaser | GetAgentStatus
 """Requests that are answered without C2."""
 
@@ -105,7 +101,7 @@ class AgentServer:
             pool: ThreadPoolExecutor(number, thread_name_prefix=pool)
             for pool, number in (("c2", C2_THREADS), ("local", LOCAL_THREADS), ("munge", LOCAL_THREADS))
         }
-        self._connections = ConnectionLimits(_max_connections())
+        self._connections = ConnectionLimits(max_connections())
 
     def close(self) -> None:
         """Wait for the requests in progress."""
@@ -292,13 +288,6 @@ def _decoded(body: bytes) -> AgentRequest:
             f"The center's agent cannot read this request: {error}.",
             hint="Install the same version of qslurm on this host and the agent's.",
         ) from error
-
-
-def _max_connections() -> int:
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return (
-        MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files - RESERVED_FILES)
-    )
 
 
 def _audit(user: User | None, request: AgentRequest | None, response: AgentResponse) -> None:

@@ -50,7 +50,7 @@ class Cancellations:
         with self._lock:
             self._keys[key] = self._back[key, job_id] = time.monotonic()
         try:
-            self._outbox.cancelled(number)
+            self._outbox.record_cancellation(number)
         except NoRoomError as error:  # the job is cancelled anyway
             log.warning("the next agent will not know", job=job_id, key=key, reason=error.message)
 

@@ -8,6 +8,7 @@ request at once. Not thread-safe: used in the event loop's thread only.
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,9 @@ from qslurm.system.event_log import EventLog
 log = EventLog(__name__)
 
 MAX_CONNECTIONS = 4096
+RESERVED_FILES = 256
+"""File descriptors kept free for C2, the outbox and munged."""
+
 MAX_PER_OWNER = 256
 """Maximum connections per user, or per host before authentication."""
 
@@ -151,3 +155,11 @@ def _semaphore(
     if found is None:
         found = semaphores[owner] = asyncio.Semaphore(limit)
     return found
+
+
+def max_connections() -> int:
+    """The limit on connections that the limit on open files allows."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (
+        MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files - RESERVED_FILES)
+    )

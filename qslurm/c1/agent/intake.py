@@ -44,13 +44,13 @@ class Intake:
 
     def take(self, user: User, request: Submit) -> Submission:
         """Accept a submission if it is new, and return its state; RefusedError if its user may not submit it."""
-        entry = self._outbox.with_key(request.key)
+        entry = self._outbox.by_key(request.key)
         if entry is None:
             payload = self._checked_payload(user, request)
             with self._serialized(user):
                 payload = {**payload, "job": self._allowed(user, payload["job"])}
                 self._releaser_requests.register(request)
-                entry = self._outbox.take(request.key, user.name, payload)
+                entry = self._outbox.add(request.key, user.name, payload)
             self._sender.wake(entry.number)
         if entry.user != user.name:
             raise InvalidInputError(
@@ -61,7 +61,7 @@ class Intake:
 
     def state(self, key: str) -> Submission:
         """A submission's state; raises the error it was refused with."""
-        entry = self._outbox.with_key(key)
+        entry = self._outbox.by_key(key)
         if entry is None:
             raise UnknownJobError(f"The center's agent has no submission {key}.")
         return self._state_of(entry)

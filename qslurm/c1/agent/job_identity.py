@@ -21,7 +21,7 @@ SKEW_S = 300.0
 """Maximum clock difference between the clusters; MUNGE and tokens tolerate no more."""
 
 
-def is_of(entry: Entry, row: JobInfo) -> bool:
+def is_job_of(entry: Entry, row: JobInfo) -> bool:
     """Whether a job shown by C2 is this submission's.
 
     By its key; without one, by its id if the submit times match, since C2 reuses ids. A requeued job's submit time is
@@ -36,22 +36,22 @@ def is_of(entry: Entry, row: JobInfo) -> bool:
     return not row.submit or (is_not_earlier and is_not_later)
 
 
-def named(row: JobInfo, outbox: Outbox, before: JobInfo | None = None) -> JobInfo:
+def with_key_restored(row: JobInfo, outbox: Outbox, before: JobInfo | None = None) -> JobInfo:
     """The job, with its submission's key added if it lost it.
 
     `before` is the job last seen under this id.
     """
     if row.marks.key or (before is not None and _is_later(row, before)):
         return row
-    entry = outbox.of_job(row.array_or_job_id)
-    if entry is None or not is_of(entry, row):
+    entry = outbox.by_job(row.array_or_job_id)
+    if entry is None or not is_job_of(entry, row):
         return row
     return msgspec.structs.replace(row, admin_comment=_marked(entry, row.admin_comment))
 
 
-def owned(entry: Entry, job: JobInfo) -> JobInfo | None:
+def job_of(entry: Entry, job: JobInfo) -> JobInfo | None:
     """The submission's job if `named` is it; else None."""
-    if not is_of(entry, job):
+    if not is_job_of(entry, job):
         return None
     marked = job.admin_comment if job.marks.key else _marked(entry, job.admin_comment)
     return msgspec.structs.replace(job, admin_comment=marked)

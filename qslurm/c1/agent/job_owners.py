@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qslurm.c1.agent.job_identity import owned
+from qslurm.c1.agent.job_identity import job_of
 from qslurm.errors import UnknownJobError
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ class JobOwners:
 
     def owned(self, user: User, job_id: int) -> Entry | None:
         """The user's submission of this job; another user's job is reported as unknown."""
-        entry = self._outbox.of_job(job_id, None if user.admin else user.name)
+        entry = self._outbox.by_job(job_id, None if user.admin else user.name)
         if entry is None and not user.admin:
             entry = self._of_task(job_id)
         if not user.admin and (entry is None or entry.user != user.name):
             raise UnknownJobError(f"You have no job {job_id} on C2.", hint="`qslurm queue` lists yours.")
-        last = self._outbox.of_job(job_id)
+        last = self._outbox.by_job(job_id)
         if entry and last and last.job_id == job_id == entry.job_id and last.number != entry.number:
             if entry.ended:
                 raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
@@ -52,7 +52,7 @@ class JobOwners:
             tasks = self._center().slurm.tasks(job_id)
         except UnknownJobError:
             tasks = []
-        if any(owned(entry, job) is None for job in tasks):
+        if any(job_of(entry, job) is None for job in tasks):
             self._missing.suspect(entry)
             raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
 
@@ -69,4 +69,4 @@ class JobOwners:
             with suppress(UnknownJobError):
                 job = self._center().slurm.job(job_id)
                 key = job.marks.key if job.array_job_id is not None else ""
-        return self._outbox.with_key(key) if key else None
+        return self._outbox.by_key(key) if key else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.c1.agent.cancellations import Cancellations
-from qslurm.c1.agent.job_identity import is_outdated, named
+from qslurm.c1.agent.job_identity import is_outdated, with_key_restored
 from qslurm.c1.agent.reconcile import Reconciler
 from qslurm.errors import QslurmError, UnknownJobError
 from qslurm.protocol.job_changes import visible_state
@@ -191,8 +191,8 @@ class JobTracker:
     def _suspected(self, is_shown: Callable[[int, str], bool]) -> list[tuple[int, str, int]]:
         """Number, key and job id of the open submissions whose jobs C2 does not show."""
         missing, now = [], time.monotonic()
-        open_jobs = self._outbox.on_c2()
-        self._outbox.ended(
+        open_jobs = self._outbox.open_jobs()
+        self._outbox.mark_ended(
             self._ended(open_jobs)
         )  # a change may be reported before the submission is accepted
         for number, key, job_id in open_jobs:
@@ -207,7 +207,7 @@ class JobTracker:
 
     def _poll(self, center: CenterConnection) -> None:
         """Poll all jobs, or the next of a few."""
-        open_jobs = self._outbox.on_c2()
+        open_jobs = self._outbox.open_jobs()
         if not open_jobs:
             return
         if len(open_jobs) > FEW or (len(open_jobs) > 1 and self._list_s < QUICK_S):
@@ -239,12 +239,12 @@ class JobTracker:
             return
         self._reconciler.clear(number)
         if row.is_final:
-            self._outbox.ended([number])
+            self._outbox.mark_ended([number])
         self._notify(self._apply([row]))
 
     def _with_keys(self, rows: Iterable[JobInfo]) -> list[JobInfo]:
         """The jobs, with the submission key restored where it was overwritten."""
-        return [named(row, self._outbox, self.jobs.job(row.job_id)) for row in rows]
+        return [with_key_restored(row, self._outbox, self.jobs.job(row.job_id)) for row in rows]
 
     def _apply(
         self, jobs: Sequence[JobInfo], gone: Sequence[int] = (), *, reset: bool = False
@@ -265,7 +265,7 @@ class JobTracker:
     def _process(self, changed: list[JobInfo]) -> None:
         """Record ended submissions, then notify waiting clients, which read those records."""
         ended = {row.array_or_job_id for row in changed if row.is_final}
-        self._outbox.ended(self._ended(self._outbox.on_c2(ended)) if ended else [])
+        self._outbox.mark_ended(self._ended(self._outbox.open_jobs(ended)) if ended else [])
         self._notify(changed)
 
     def _ended(self, open_jobs: Iterable[tuple[int, str, int]]) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.c1.agent.reconcile import LOST, LOST_FOR_GOOD, Reconciler, for_good, pending
+from qslurm.c1.agent.reconcile import LOST, LOST_FOR_GOOD, Reconciler, lost_job, pending_job
 from qslurm.c1.agent.sender import stored_error
 from qslurm.c1.connection.agent_messages import (
     CancelJob,
@@ -70,7 +70,7 @@ class MissingJobs:
                 why = JobCancelledError(
                     f"Job {request.job_id} was cancelled before it was resubmitted to C2."
                 )
-                if self._outbox.given_up(entry.number, stored_error(why)):
+                if self._outbox.cancel_waiting(entry.number, stored_error(why)):
                     return ["C2 lost the job; it will not be resubmitted."]
         if entry.state == "lost":
             raise JobFailedError(f"Job {request.job_id} failed: {explain(LOST_FOR_GOOD)}.")
@@ -82,11 +82,11 @@ class MissingJobs:
     def job(self, entry: Entry, job_id: int, user: str) -> JobInfo:
         """The job as last seen, or as pending, under the id that its user knows."""
         if entry.state == "lost":
-            return msgspec.structs.replace(for_good(entry), job_id=job_id, user=user)
+            return msgspec.structs.replace(lost_job(entry), job_id=job_id, user=user)
         seen = self._tracker.job(job_id)
         if seen is not None and seen.marks.key == entry.key and entry.job_id == job_id:
             return msgspec.structs.replace(seen, source="slurmctld")  # who asks is not to judge it again
         reason = LOST if self.is_gone(entry) else "Submitted"
         if entry.job_id is None:
             reason = self._sender.trouble.get(entry.key, LOST)
-        return msgspec.structs.replace(pending(entry, reason), job_id=job_id, user=user)
+        return msgspec.structs.replace(pending_job(entry, reason), job_id=job_id, user=user)

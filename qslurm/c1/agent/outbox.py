@@ -118,7 +118,7 @@ class Outbox:
                 os.close(self._lock_descriptor)
             self._lock_descriptor = None
 
-    def take(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
+    def add(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
         """The submission with this key, added as waiting if it is new; NoRoomError if the disk is full."""
         text, now = json.dumps(payload), time.time()
         summary = {"job": {name: payload["job"][name] for name in SUMMARY_FIELDS if name in payload["job"]}}
@@ -144,29 +144,29 @@ class Outbox:
             ) from error
         if number is not None:
             return Entry(number, key, user, summary, "waiting", created=now)
-        entry = self.with_key(key)
+        entry = self.by_key(key)
         assert entry is not None
         return entry
 
-    def sending(self, number: int) -> bool:
+    def mark_sending(self, number: int) -> bool:
         """Mark it as being sent; False if it was cancelled meanwhile."""
         return self._change(
             "UPDATE submissions SET state = 'sending' WHERE number = ? AND state IN ('waiting', 'sending')",
             (number,),
         )
 
-    def put_back(self, number: int) -> None:
+    def mark_waiting(self, number: int) -> None:
         """Mark it as not sent."""
         self._change("UPDATE submissions SET state = 'waiting' WHERE number = ?", (number,))
 
-    def accepted(self, number: int, job_id: int, answer: dict[str, Any]) -> None:
+    def mark_accepted(self, number: int, job_id: int, answer: dict[str, Any]) -> None:
         """Mark it as accepted, with its job id."""
         self._change(
             "UPDATE submissions SET state = 'accepted', job_id = ?, answer = ?, accepted = ? WHERE number = ?",
             (job_id, json.dumps(answer), time.time(), number),
         )
 
-    def forgotten(self, number: int) -> None:
+    def mark_for_resubmission(self, number: int) -> None:
         """Mark a lost job that has not run for resubmission."""
 
         def forget(store: sqlite3.Connection) -> None:
@@ -184,7 +184,7 @@ class Outbox:
         with storage_errors(self._path):
             self._commits.make(forget)
 
-    def lost(self, number: int) -> None:
+    def mark_lost(self, number: int) -> None:
         """Mark a job as lost for good: it is not resubmitted."""
 
         def lose(store: sqlite3.Connection) -> None:
@@ -194,11 +194,11 @@ class Outbox:
         with storage_errors(self._path):
             self._commits.make(lose)
 
-    def given_up(self, number: int, answer: dict[str, Any]) -> bool:
+    def cancel_waiting(self, number: int, answer: dict[str, Any]) -> bool:
         """Cancel a waiting submission; False if it was sent or is being sent."""
         return self._refused(number, answer, " AND state = 'waiting'")
 
-    def refused(self, number: int, answer: dict[str, Any]) -> None:
+    def mark_refused(self, number: int, answer: dict[str, Any]) -> None:
         """Mark it as refused."""
         self._refused(number, answer)
 
@@ -214,7 +214,7 @@ class Outbox:
         with storage_errors(self._path):
             return self._commits.make(refuse)
 
-    def ended(self, numbers: Iterable[int]) -> None:
+    def mark_ended(self, numbers: Iterable[int]) -> None:
         """Mark submissions as ended and delete their payloads."""
         marks = [(number,) for number in numbers]
 
@@ -226,7 +226,7 @@ class Outbox:
             with storage_errors(self._path):
                 self._commits.make(end)
 
-    def cancelled(self, number: int) -> None:
+    def record_cancellation(self, number: int) -> None:
         """Record the cancellation of its job."""
         self._change("INSERT OR REPLACE INTO cancelled VALUES (?, ?)", (number, time.time()))
 
@@ -253,11 +253,11 @@ class Outbox:
             row = self._reader.execute(query, (after, lanes, lane)).fetchone()
         return None if row is None else _entry(row)
 
-    def with_key(self, key: str) -> Entry | None:
+    def by_key(self, key: str) -> Entry | None:
         """The submission with this key."""
         return self._one("key = ?", (key,))
 
-    def of_job(self, job_id: int, user: str | None = None) -> Entry | None:
+    def by_job(self, job_id: int, user: str | None = None) -> Entry | None:
         """The latest submission with this job id, of one user or of all; Slurm reuses ids.
 
         Without one, the latest that had this id before it was resubmitted.
@@ -272,13 +272,13 @@ class Outbox:
                 return entry
         return None
 
-    def formerly(self, number: int, job_id: int) -> bool:
+    def had_job_id(self, number: int, job_id: int) -> bool:
         """Whether this submission's job had this id before C2 lost it."""
         query = "SELECT 1 FROM former WHERE number = ? AND job_id = ?"
         with self._reader_lock, storage_errors(self._path):
             return self._reader.execute(query, (number, job_id)).fetchone() is not None
 
-    def now(self, job_id: int, before: int) -> int | None:
+    def current_job_id(self, job_id: int, before: int) -> int | None:
         """The current id of a job that had this id when submission `before` was made; None while it has none."""
         entry = self._one(
             "number < ? AND (job_id = ? OR number IN (SELECT number FROM former WHERE job_id = ?)) "
@@ -287,7 +287,7 @@ class Outbox:
         )
         return job_id if entry is None else entry.job_id
 
-    def open(self, user: str | None = None) -> list[Entry]:
+    def open_entries(self, user: str | None = None) -> list[Entry]:
         """Open submissions, of one user or of all, oldest first."""
         if user is None:
             return self._all("ended = 0 ORDER BY number", ())
@@ -305,7 +305,7 @@ class Outbox:
         with self._reader_lock, storage_errors(self._path):
             return self._reader.execute(query).fetchone() is not None
 
-    def on_c2(self, job_ids: Collection[int] | None = None) -> list[tuple[int, str, int]]:
+    def open_jobs(self, job_ids: Collection[int] | None = None) -> list[tuple[int, str, int]]:
         """Number, key and job id of all open jobs on C2, without their payloads.
 
         `job_ids`: of these only.
@@ -316,7 +316,7 @@ class Outbox:
                 return self._reader.execute(f"{query} IS NOT NULL ORDER BY number").fetchall()
         return self._of_many(f"{query} IN", job_ids)
 
-    def listed(self, user: str | None, limit: int) -> list[tuple[int, str, int | None, bool]]:
+    def list_rows(self, user: str | None, limit: int) -> list[tuple[int, str, int | None, bool]]:
         """Number, key, job id and whether it has ended, for one user or all, oldest first.
 
         All that have not ended, and the newest of those that have.
@@ -329,7 +329,7 @@ class Outbox:
             found += self._reader.execute(ended, (*values, limit)).fetchall()
         return sorted((number, key, job_id, bool(over)) for number, key, job_id, over in found)
 
-    def numbered(self, numbers: Collection[int]) -> list[Entry]:
+    def by_number(self, numbers: Collection[int]) -> list[Entry]:
         """The submissions with these numbers."""
         return [
             _entry(row)

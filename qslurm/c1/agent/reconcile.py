@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.c1.agent.job_identity import is_of
+from qslurm.c1.agent.job_identity import is_job_of
 from qslurm.slurm.job_info import JobInfo
 from qslurm.system.event_log import EventLog
 
@@ -81,7 +81,7 @@ class Reconciler:
         if not due or now - self._checked_at < PAUSE_S:
             return []
         self._checked_at = now
-        entries = self._outbox.numbered(due)
+        entries = self._outbox.by_number(due)
         known = _known(center, entries)
         found = []
         for entry in entries:
@@ -96,20 +96,20 @@ class Reconciler:
         if entry.ended or entry.job_id is None:
             self.clear(entry.number)
             return None
-        here = next((job for job in known if job.source == "slurmctld"), None)
-        if here is not None:
+        current = next((job for job in known if job.source == "slurmctld"), None)
+        if current is not None:
             self.clear(entry.number)
-            if here.array_job_id is None and here.job_id != entry.job_id:  # sent twice, accepted once
-                self._outbox.accepted(entry.number, here.job_id, entry.answer)
+            if current.array_job_id is None and current.job_id != entry.job_id:  # sent twice, accepted once
+                self._outbox.mark_accepted(entry.number, current.job_id, entry.answer)
             return None
         is_over = bool(known) and all(job.is_final for job in known)
-        if is_over and not (_is_let_in(center, entry) and any(is_written_off(job) for job in known)):
+        if is_over and not (_has_start_records(center, entry) and any(is_written_off(job) for job in known)):
             return self._end(entry, known[-1])
-        what, starts = _fate_on_c2(center, entry)
-        if what == "never_ran" and self._outbox.is_cancelled(entry.number):
-            return self._end(entry, msgspec.structs.replace(pending(entry, ""), state="CANCELLED"))
-        if what == "never_ran" and entry.resent >= RESENT:
-            self._outbox.lost(entry.number)
+        fate, starts = _fate_on_c2(center, entry)
+        if fate == "never_ran" and self._outbox.is_cancelled(entry.number):
+            return self._end(entry, msgspec.structs.replace(pending_job(entry, ""), state="CANCELLED"))
+        if fate == "never_ran" and entry.resent >= RESENT:
+            self._outbox.mark_lost(entry.number)
             self.clear(entry.number)
             log.error(
                 "lost by C2, not resubmitted",
@@ -118,18 +118,18 @@ class Reconciler:
                 user=entry.user,
                 times=RESENT + 1,
             )
-            return for_good(entry)
-        if what == "never_ran":
-            self._outbox.forgotten(entry.number)
+            return lost_job(entry)
+        if fate == "never_ran":
+            self._outbox.mark_for_resubmission(entry.number)
             self.clear(entry.number)
             log.warning("lost by C2, resubmitted", job=entry.job_id, key=entry.key, user=entry.user)
             self._resubmit()
-        elif what == "ran":
-            return self._end(entry, _as_it_ended(entry, starts))
+        elif fate == "ran":
+            return self._end(entry, _ended_job(entry, starts))
         return None
 
     def _end(self, entry: Entry, job: JobInfo) -> JobInfo:
-        self._outbox.ended([entry.number])
+        self._outbox.mark_ended([entry.number])
         self.clear(entry.number)
         log.warning(
             "lost by C2, had ended", job=entry.job_id, key=entry.key, user=entry.user, state=job.state
@@ -156,7 +156,7 @@ def _matching(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tup
     ids = {entry.job_id: entry for entry in entries}
     for job in jobs:
         entry = keys.get(job.marks.key) if job.marks.key else ids.get(job.array_or_job_id)
-        if entry is not None and is_of(entry, job):
+        if entry is not None and is_job_of(entry, job):
             yield entry.key, job
 
 
@@ -164,32 +164,32 @@ def _fate_on_c2(center: CenterConnection, entry: Entry) -> tuple[Fate, Sequence[
     """The platform's records; without access, nothing proves that a job never ran."""
     from qslurm.c1.queries.lost_jobs import fate
 
-    if not _is_let_in(center, entry):
+    if not _has_start_records(center, entry):
         return "may_run", []
     starts = center.job_manager.starts(entry.key)
     return fate(starts), starts
 
 
-def _is_let_in(center: CenterConnection, entry: Entry) -> bool:
+def _has_start_records(center: CenterConnection, entry: Entry) -> bool:
     """Whether the platform has a record of its runs."""
     return center.has_job_manager and str(entry.payload["job"].get("partition", "")).startswith("p_")
 
 
-def _as_it_ended(entry: Entry, starts: Sequence[Start]) -> JobInfo:
+def _ended_job(entry: Entry, starts: Sequence[Start]) -> JobInfo:
     from qslurm.c1.queries.lost_jobs import judged, standing
 
-    job = judged(pending(entry, ""), standing(starts))
+    job = judged(pending_job(entry, ""), standing(starts))
     if any("#" in str(start["key"]) for start in starts):
         return msgspec.structs.replace(job, state="FAILED", reason=LOST_IN_PART)
     return job
 
 
-def for_good(entry: Entry) -> JobInfo:
+def lost_job(entry: Entry) -> JobInfo:
     """The record of a submission that is not resubmitted."""
-    return msgspec.structs.replace(pending(entry, LOST_FOR_GOOD), state="FAILED")
+    return msgspec.structs.replace(pending_job(entry, LOST_FOR_GOOD), state="FAILED")
 
 
-def pending(entry: Entry, reason: str) -> JobInfo:
+def pending_job(entry: Entry, reason: str) -> JobInfo:
     """A submission as a pending job."""
     job = entry.payload["job"]
     return JobInfo(

@@ -108,7 +108,7 @@ class ReleaserRequests:
 
         A submission that C2 has not answered yet, or whose job it has lost, can't be cancelled: the releaser retries.
         """
-        entry = self._outbox.with_key(key)
+        entry = self._outbox.by_key(key)
         if entry is not None and not entry.ended and self._bindings.has_binding(key):
             if entry.job_id is None or not _has(center, entry.job_id, key):
                 return

@@ -12,11 +12,11 @@ import msgspec
 
 from qslurm.c1.agent.change_log import ChangeLog
 from qslurm.c1.agent.intake import Intake
-from qslurm.c1.agent.job_identity import owned
+from qslurm.c1.agent.job_identity import job_of
 from qslurm.c1.agent.job_owners import JobOwners
 from qslurm.c1.agent.limits import limits_of
 from qslurm.c1.agent.missing_jobs import AboutJob, MissingJobs
-from qslurm.c1.agent.reconcile import LOST, Reconciler, pending
+from qslurm.c1.agent.reconcile import LOST, Reconciler, pending_job
 from qslurm.c1.agent.user import User
 from qslurm.c1.agent.user_queue import list_queue
 from qslurm.c1.connection.agent_messages import (
@@ -134,7 +134,7 @@ class RequestHandler:
         """The user's jobs that changed, with the states of those that are followed."""
         changed = self._change_log.since(since, user.name)
         for job_id in changed.jobs:
-            entry = self._outbox.of_job(job_id, user.name)
+            entry = self._outbox.by_job(job_id, user.name)
             if entry is None or entry.job_id != job_id or self._missing.is_gone(entry):
                 continue
             tasks = self._tracker.tasks(job_id, entry.key)
@@ -184,7 +184,7 @@ class RequestHandler:
                 return self._owned_by(user, self._center.job_manager.jobs(limit))
 
     def _starts(self, user: User, key: str) -> list[dict[str, Any]]:
-        entry = self._outbox.with_key(key)
+        entry = self._outbox.by_key(key)
         may = user.admin or (entry is not None and entry.user == user.name)
         return self._center.job_manager.starts(key) if may else []
 
@@ -201,7 +201,7 @@ class RequestHandler:
         if entry is not None:
             if self._missing.is_gone(entry):
                 return self._missing.answer(request, entry, self._center.slurm.user)
-            if entry.job_id and self._outbox.formerly(entry.number, request.job_id):
+            if entry.job_id and self._outbox.had_job_id(entry.number, request.job_id):
                 request = msgspec.structs.replace(request, job_id=entry.job_id)
         match request:
             case GetJob():
@@ -231,7 +231,7 @@ class RequestHandler:
             self._record(entry, [job])
         if entry is None:
             return job
-        its_own = owned(entry, job)
+        its_own = job_of(entry, job)
         if its_own is None and entry.ended:
             raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
         if its_own is None or (not entry.ended and self._is_lost(job)):
@@ -251,11 +251,11 @@ class RequestHandler:
             if not tasks:
                 return [self._job(job_id, entry)]
             if entry and any(
-                owned(entry, job) is None or is_forgotten(job) or self._is_lost(job) for job in tasks
+                job_of(entry, job) is None or is_forgotten(job) or self._is_lost(job) for job in tasks
             ):
                 return [self._job(job_id, entry)]
             self._record(entry, tasks)
-            tasks = [owned(entry, job) or job for job in tasks] if entry else tasks
+            tasks = [job_of(entry, job) or job for job in tasks] if entry else tasks
         if entry is not None:
             self._owners.remember(entry, tasks)
         return tasks
@@ -267,11 +267,11 @@ class RequestHandler:
         """
         if entry is not None and not entry.ended:
             known = [job for job in jobs if not is_forgotten(job) and not self._is_lost(job)]
-            self._tracker.record([job for job in known if owned(entry, job) is not None])
+            self._tracker.record([job for job in known if job_of(entry, job) is not None])
 
     def _jobs(self, user: User, key: str) -> list[JobInfo]:
         if key:
-            one = self._outbox.with_key(key)
+            one = self._outbox.by_key(key)
             entries = [one] if one is not None and (user.admin or one.user == user.name) else []
         else:
             entries = self._outbox.latest(None if user.admin else user.name, LISTED)
@@ -280,7 +280,7 @@ class RequestHandler:
             jobs = [self._job(entries[0].job_id, entries[0])]
         if key or user.admin:
             return jobs
-        others = (entry for entry in self._outbox.open() if entry.user != user.name)
+        others = (entry for entry in self._outbox.open_entries() if entry.user != user.name)
         return jobs + [_faceless(job) for entry in others if (job := self._job_of_entry(entry))]
 
     def _job_of_entry(self, entry: Entry) -> JobInfo | None:
@@ -297,7 +297,7 @@ class RequestHandler:
             reason = LOST
         else:
             reason = "Submitted" if entry.job_id else self._sender.trouble.get(entry.key, "Outbox")
-        return msgspec.structs.replace(pending(entry, reason), user=self._center.slurm.user)
+        return msgspec.structs.replace(pending_job(entry, reason), user=self._center.slurm.user)
 
     def _accounted(self, user: User, since: int, array: int) -> list[JobInfo]:
         slurm = self._center.slurm
@@ -346,7 +346,7 @@ class RequestHandler:
 
     def _status(self) -> AgentStatus:
         assert self._token is not None
-        submissions = self._outbox.open()
+        submissions = self._outbox.open_entries()
         waiting = sum(entry.job_id is None for entry in submissions)
         open_there, releaser = len(submissions) - waiting, self._releaser_requests.releaser()
         return AgentStatus(self._token(), waiting, open_there, releaser if releaser.name else None)

@@ -136,11 +136,13 @@ class SenderThread:
     def _send(self, center: CenterConnection, entry: Entry) -> bool:
         """Send one submission; False if C2 is unreachable."""
         maybe_sent = entry.state == "sending"
-        payload = with_present_ids(entry.payload, lambda job_id: self._outbox.now(job_id, entry.number))
+        payload = with_present_ids(
+            entry.payload, lambda job_id: self._outbox.current_job_id(job_id, entry.number)
+        )
         if payload is None:
             self._postpone(entry, UncertainError("A job that it depends on is being resubmitted."))
             return True
-        if not self._outbox.sending(entry.number):
+        if not self._outbox.mark_sending(entry.number):
             return True
         try:
             submitted = deliver(center.slurm, payload, entry.key, maybe_sent=maybe_sent)
@@ -149,17 +151,17 @@ class SenderThread:
             return True
         except FINAL as error:
             outcome: Submission | QslurmError = error
-            self._outbox.refused(entry.number, stored_error(error))
+            self._outbox.mark_refused(entry.number, stored_error(error))
             log.info("refused", key=entry.key, user=entry.user, reason=error.message)
         except QslurmError as error:  # C2 is unreachable, or rejects the token: nothing was sent
             if not maybe_sent:
-                self._outbox.put_back(entry.number)
+                self._outbox.mark_waiting(entry.number)
             self._postpone(entry, error)
             return False
         else:
             outcome = Submission("accepted", submitted.job_id, submitted.warnings, submitted.message)
             answer = {"warnings": submitted.warnings, "message": submitted.message}
-            self._outbox.accepted(entry.number, submitted.job_id, answer)
+            self._outbox.mark_accepted(entry.number, submitted.job_id, answer)
             log.info("accepted", job=submitted.job_id, key=entry.key, user=entry.user)
         self._pauses.pop(entry.number, None)
         self.trouble.pop(entry.key, None)

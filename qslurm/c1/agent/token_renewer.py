@@ -51,8 +51,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
 class TokenRenewer:
     """A thread that maintains the token of all connections to C2.
 
-    `platform` is the way to C2's job manager, and `accepted` asks C2's Slurm about a token that nobody shows yet: both
-    may raise any QslurmError.
+    `platform` returns the client of C2's job manager; `check` tests a new token against C2's Slurm before it is used.
+    Both may raise any QslurmError.
     """
 
     def __init__(
@@ -60,21 +60,19 @@ class TokenRenewer:
         path: Path,
         held: HeldToken,
         platform: Callable[[], RenewalService],
-        accepted: Callable[[Secret], None],
+        check: Callable[[Secret], None],
         *,
         user: str = "",
         clock: C2Clock | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._path, self._held, self._user = path, held, user
-        self._platform, self._accepted = platform, accepted
+        self._platform, self._check = platform, check
         self._clock, self._chance = clock or C2Clock(), chance
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="renewer")
-        self._seen: tuple[int, int, int] | None = (
-            None  # looked at once more: it may have changed since it was read
-        )
-        self._pending: RenewedToken | None = None  # given, and not shown to anybody yet
+        self._seen: tuple[int, int, int] | None = None  # read again: it may have changed since
+        self._pending: RenewedToken | None = None  # received, but not in use yet
         self._unwritten = False
         self._until: int | None = None
         self._begin()
@@ -85,17 +83,15 @@ class TokenRenewer:
         from qslurm.c1.connection.api_versions import connect
         from qslurm.c1.connection.center_connection import job_manager_client
 
-        def accepted(token: Secret) -> None:
+        def check(token: Secret) -> None:
             with connect(config, token) as client:
                 client.ping()
 
         path = expanded(config.c2.token_file)
-        return cls(
-            path, held, cache(partial(job_manager_client, config, held)), accepted, user=config.c2.user
-        )
+        return cls(path, held, cache(partial(job_manager_client, config, held)), check, user=config.c2.user)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -120,8 +116,8 @@ class TokenRenewer:
         try:
             if (version := version_of(self._path)) != self._seen:
                 self._seen = version
-                self._take_up()
-            self._look_after()
+                self._load()
+            self._renew_if_due()
         except QslurmError as error:
             self._warn(error)
         return min(LOOK_S, max(1.0, max(self._renew_at, self._try_at) - self._clock.now()))
@@ -130,7 +126,7 @@ class TokenRenewer:
         while not self._stopping.is_set():
             try:
                 wait = self.step()
-            except Exception as error:  # noqa: BLE001 -- a bug must not leave the token to its end
+            except Exception as error:  # noqa: BLE001 -- a bug must not end the thread
                 log.crashed("checking the token failed", error)
                 wait = LONGEST_PAUSE_S
             self._stopping.wait(wait)
@@ -139,12 +135,12 @@ class TokenRenewer:
         """Start using another token."""
         self._claims = inspect(self._held.reveal(), user=self._user)
         now = self._clock.now()
-        self._renew_at, self._late_at = due(self._claims, issued=now, chance=self._chance())
+        self._renew_at, self._overdue_at = due(self._claims, issued=now, chance=self._chance())
         self._tries = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        self._try_at, self._terms_at = 0.0, 0.0  # by C2's clock, unknown at first
+        self._try_at, self._terms_at = 0.0, 0.0  # by C2's clock
         self._trouble, self._warned_left = "", float("inf")
 
-    def _take_up(self) -> None:
+    def _load(self) -> None:
         """The token file has changed."""
         token = read_token(self._path)
         if token == self._held:
@@ -161,7 +157,7 @@ class TokenRenewer:
         self._begin()
         log.info("a new token was installed", user=claims.user, expires=claims.expires)
 
-    def _look_after(self) -> None:
+    def _renew_if_due(self) -> None:
         if self._unwritten:
             self._write()
         platform = self._platform()
@@ -169,14 +165,14 @@ class TokenRenewer:
         now = self._clock.now()
         refuse_expired(self._claims, now)
         if now >= max(self._renew_at, self._try_at):
-            # whatever becomes of it, the next try is later
+            # set first, so that a failure delays the next attempt
             self._try_at = now + self._tries.fail()
             self._renew(platform)
         elif now >= self._terms_at:
             self._terms_at = now + FIRST_PAUSE_S * 6
-            self._ask_terms(platform)
+            self._check_renewable(platform)
 
-    def _ask_terms(self, platform: RenewalService) -> None:
+    def _check_renewable(self, platform: RenewalService) -> None:
         """Check in advance whether C2 would renew the token."""
         try:
             self._until = renewable_until(platform)
@@ -193,9 +189,9 @@ class TokenRenewer:
         self._pending = self._pending or fresh_token(platform, self._claims)
         fresh = self._pending
         try:
-            self._accepted(fresh.token)
+            self._check(fresh.token)
         except UnreachableError:
-            if self._clock.now() < self._late_at:
+            if self._clock.now() < self._overdue_at:
                 raise
             log.warning("cannot test the new token against C2's Slurm; using it anyway")
         except TokenError:

@@ -33,12 +33,12 @@ def list_queue(
     """The jobs of a user, or of all (None), with queue positions. `as_job` converts submissions C2 does not show."""
     rows: list[JobInfo] = []
     unseen: list[int] = []
-    for number, key, job_id, ended in outbox.listed(user, LISTED):
+    for number, key, job_id, ended in outbox.list_rows(user, LISTED):
         seen = tracker.jobs.tasks(job_id, key) if job_id is not None else []
         rows += seen
         if not seen and not ended:
             unseen.append(number)
-    for entry in outbox.numbered(unseen):
+    for entry in outbox.by_number(unseen):
         if job := as_job(entry):
             rows.append(job)
     place_of = _places(tracker, center)

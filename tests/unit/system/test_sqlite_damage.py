@@ -47,7 +47,7 @@ def fill_store(folder: Path) -> Path:
 def fill_outbox(folder: Path) -> Path:
     outbox = Outbox(folder)
     for number in range(TASKS):
-        outbox.take(f"{number:032x}", "alice", {"job": {"name": "x" * 200}, "script": "#!"})
+        outbox.add(f"{number:032x}", "alice", {"job": {"name": "x" * 200}, "script": "#!"})
     outbox.close()
     bonds = WaitBindings(folder)
     bonds.bind(f"{0:032x}", "snellius:1:0")
@@ -84,7 +84,7 @@ def use_reader(folder: Path) -> None:
 
 def use_outbox(folder: Path) -> None:
     with closing(Outbox(folder)) as outbox:
-        outbox.open("alice")
+        outbox.open_entries("alice")
 
 
 def use_bonds(folder: Path) -> None:

@@ -42,8 +42,8 @@ def c2():
 @pytest.fixture
 def outbox(tmp_path):
     outbox = Outbox(tmp_path)
-    entry = outbox.take("key-1", "ann", {"job": {"comment": COMMENT, "partition": "p_qx"}})
-    outbox.accepted(entry.number, 12, {})
+    entry = outbox.add("key-1", "ann", {"job": {"comment": COMMENT, "partition": "p_qx"}})
+    outbox.mark_accepted(entry.number, 12, {})
     yield outbox
     outbox.close()
 
@@ -97,7 +97,7 @@ def test_what_c2_forgot_after_it_was_cancelled_is_not_sent_again(cancelled, outb
     lost = Reconciler(outbox, lambda: None)
     lost.suspect(1, 0.0)
     assert [one.state for one in lost.check(c2, LOST_S + 1)] == ["CANCELLED"]
-    assert outbox.numbered([1])[0].ended
+    assert outbox.by_number([1])[0].ended
 
 
 def test_a_cancellation_that_was_forgotten_before_c2_told_of_it_is_repeated(outbox, c2):
@@ -132,7 +132,7 @@ def test_a_full_disk_keeps_nobody_from_cancelling(outbox, c2, monkeypatch):
     def full(number):
         raise NoRoomError("The disk is full.")
 
-    monkeypatch.setattr(outbox, "cancelled", full)
+    monkeypatch.setattr(outbox, "record_cancellation", full)
     cancelled = Cancellations(outbox)
     cancelled.add(1, "key-1", 12)
     assert cancelled.are_back

@@ -73,7 +73,7 @@ def c2():
 def outbox(tmp_path):
     outbox = Outbox(tmp_path / "state")
     for number in (1, 2):
-        outbox.accepted(outbox.take(f"key-{number}", "ann", PAYLOAD).number, number, {})
+        outbox.mark_accepted(outbox.add(f"key-{number}", "ann", PAYLOAD).number, number, {})
     yield outbox
     outbox.close()
 
@@ -155,21 +155,21 @@ def test_a_job_that_only_slurmdbd_shows_is_looked_at_again(followed, c2, outbox,
 
     until(is_asked_again)
     assert tracker.job(2) is None
-    assert not outbox.numbered([2])[0].ended
+    assert not outbox.by_number([2])[0].ended
 
 
 def test_a_job_that_was_over_before_it_was_known_to_be_on_c2_has_ended(followed, c2, outbox, monkeypatch):
     """The answer to its submission was lost, and it was found by its key when C2's news were through."""
     _, woken = followed
     monkeypatch.setattr(job_tracker, "MISSING_S", 0.0)
-    entry = outbox.take("key-3", "ann", PAYLOAD)
+    entry = outbox.add("key-3", "ann", PAYLOAD)
     c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1), row(2), row(3, "COMPLETED")]))
     assert {woken(), woken(), woken()} == {1, 2, 3}
-    outbox.accepted(entry.number, 3, {})
+    outbox.mark_accepted(entry.number, 3, {})
 
     def has_ended():
         c2.pages.put(ChangesPage(since="b"))
-        return outbox.numbered([entry.number])[0].ended
+        return outbox.by_number([entry.number])[0].ended
 
     until(has_ended)
     assert c2.asked == []
@@ -179,8 +179,8 @@ def test_a_job_whose_comment_somebody_has_written_over_is_followed_on(followed, 
     """By the job manager and by slurmrestd: its id says whose it is."""
     tracker, woken = followed
     comment = "qslurm key=key-3 kind=script"
-    entry = outbox.take("key-3", "ann", {"job": {"comment": comment}})
-    outbox.accepted(entry.number, 3, {})
+    entry = outbox.add("key-3", "ann", {"job": {"comment": comment}})
+    outbox.mark_accepted(entry.number, 3, {})
     moved = msgspec.structs.replace(row(3), comment="moved by ops", submit=int(time.time()))
     c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1), row(2), moved]))
     assert {woken(), woken(), woken()} == {1, 2, 3}
@@ -195,7 +195,7 @@ def test_a_job_whose_comment_somebody_has_written_over_is_followed_on(followed, 
     )
     assert woken() == 3
     c2.pages.put(ChangesPage(since="c"))
-    until(lambda: outbox.numbered([entry.number])[0].ended)
+    until(lambda: outbox.by_number([entry.number])[0].ended)
 
 
 def test_the_agent_ends_while_a_question_waits(outbox, c2, monkeypatch):
@@ -217,13 +217,13 @@ def test_an_array_has_ended_when_all_its_tasks_have(followed, c2, outbox):
     tasks = [row(1, "PENDING", "key-1", 1, "2-3"), row(5, "COMPLETED", "key-1", 1, "1")]
     c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(2), *tasks]))
     assert {woken(), woken(), woken()} == {1, 2, 5}
-    assert len(outbox.on_c2()) == 2
+    assert len(outbox.open_jobs()) == 2
     c2.pages.put(
         ChangesPage(since="b", jobs=[row(1, "COMPLETED", "key-1", 1, "3"), row(6, "FAILED", "key-1", 1, "2")])
     )
     assert {woken(), woken()} == {1, 6}
     c2.pages.put(ChangesPage(since="c"))
-    until(lambda: len(outbox.on_c2()) < 2)  # it is being written down
+    until(lambda: len(outbox.open_jobs()) < 2)  # it is being written down
 
 
 def test_a_job_that_is_over_is_not_said_to_run_by_news_that_come_late():
@@ -238,8 +238,8 @@ def test_a_job_that_is_over_is_not_said_to_run_by_news_that_come_late():
 def test_the_list_has_all_open_jobs_of_a_user_with_places_among_all(outbox, c2):
     tracker = JobTracker(outbox, lambda: c2, lambda _: None)
     tracker.jobs.apply([row(1), row(77)])
-    outbox.take("later", "ann", PAYLOAD)
-    outbox.take("bobs", "bob", PAYLOAD)
+    outbox.add("later", "ann", PAYLOAD)
+    outbox.add("bobs", "bob", PAYLOAD)
     waits = JobInfo(job_id=0, name="bell", state="PENDING", reason="Outbox")
 
     def listed(user):

@@ -12,7 +12,7 @@ from qslurm.errors import DuplicateError, UnreachableError
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.rest import Submitted
 
-STEPS = ("take", "sending", "submit", "accepted", "find_by_key", "put_back")
+STEPS = ("add", "mark_sending", "submit", "mark_accepted", "find_by_key", "mark_waiting")
 PAYLOAD = {"job": {"comment": "qslurm key=key-1"}}
 
 
@@ -85,14 +85,14 @@ def lives(folder, c2, fate):
     outbox._store.execute("PRAGMA synchronous = OFF")  # no power is cut here
     try:
         mortal = Mortal(outbox, fate)
-        if outbox.with_key("key-1") is None:
-            mortal.take("key-1", "ann", PAYLOAD)
+        if outbox.by_key("key-1") is None:
+            mortal.add("key-1", "ann", PAYLOAD)
         sender = SenderThread(mortal, lambda: c2, lambda *_: None)
         center = Mortal(c2, fate)
         center.slurm = center
         for _ in range(3):
             sender._send_all(center)
-        (entry,) = outbox.numbered([1])
+        (entry,) = outbox.by_number([1])
         return entry
     finally:
         outbox.close()  # of a process that is killed, nothing is written any more

@@ -57,8 +57,8 @@ def c2():
 @pytest.fixture
 def outbox(tmp_path):
     outbox = Outbox(tmp_path)
-    entry = outbox.take("key-1", "ann", {"job": {"partition": "p_qx", "comment": "qslurm key=key-1"}})
-    outbox.accepted(entry.number, 12, {})
+    entry = outbox.add("key-1", "ann", {"job": {"partition": "p_qx", "comment": "qslurm key=key-1"}})
+    outbox.mark_accepted(entry.number, 12, {})
     yield outbox
     outbox.close()
 
@@ -70,7 +70,7 @@ def found_out(outbox, c2):
     lost.suspect(1, 0.0)
     assert lost.check(c2, GRACE_S / 2) == []
     over = lost.check(c2, LATER)
-    entry = outbox.numbered([1])[0]
+    entry = outbox.by_number([1])[0]
     return entry.state, entry.job_id, entry.ended, [one.state for one in over], len(woken)
 
 
@@ -91,7 +91,7 @@ def test_what_never_ran_is_sent_again(outbox, c2, starts):
     c2.began["key-1"] = starts
     c2.booked = [job(12, "key-1", source="slurmdbd")]  # for ever, since nobody will tell slurmdbd of an end
     assert found_out(outbox, c2) == ("waiting", None, False, [], 1)
-    assert outbox.of_job(12).key == "key-1"
+    assert outbox.by_job(12).key == "key-1"
 
 
 @pytest.mark.parametrize(
@@ -178,14 +178,14 @@ def test_a_job_whose_id_another_has_is_lost(outbox, c2, other):
 
 def test_what_is_lost_again_and_again_is_sent_twice_more_and_then_reported(outbox, c2, caplog):
     for job_id in (12, 13):
-        outbox.accepted(1, job_id, {})
+        outbox.mark_accepted(1, job_id, {})
         assert found_out(outbox, c2) == ("waiting", None, False, [], 1)
-    outbox.accepted(1, 14, {})
+    outbox.mark_accepted(1, 14, {})
     assert found_out(outbox, c2) == ("lost", 14, True, ["FAILED"], 0)
     assert outbox.next_to_send() is None
     assert not outbox.has_open()
-    assert {outbox.of_job(job_id).key for job_id in (12, 13, 14)} == {"key-1"}
-    assert outbox.listed("ann", 9) == [(1, "key-1", 14, False)]
+    assert {outbox.by_job(job_id).key for job_id in (12, 13, 14)} == {"key-1"}
+    assert outbox.list_rows("ann", 9) == [(1, "key-1", 14, False)]
     assert "lost by C2, not resubmitted" in [record.getMessage() for record in caplog.records]
 
 
@@ -198,15 +198,15 @@ def test_where_the_platform_lets_nobody_in_nothing_is_sent_again(outbox, c2):
     c2.has_job_manager = False
     assert found_out(outbox, c2) == ("accepted", 12, False, [], 0)
     c2.has_job_manager = True
-    outbox.take("key-2", "ann", {"job": {"partition": "cpu", "comment": "qslurm key=key-2"}})
-    outbox.accepted(2, 13, {})
+    outbox.add("key-2", "ann", {"job": {"partition": "cpu", "comment": "qslurm key=key-2"}})
+    outbox.mark_accepted(2, 13, {})
     lost = Reconciler(outbox, lambda: None)
     lost.suspect(2, 0.0)
     lost.check(c2, LATER)
-    assert outbox.numbered([2])[0].state == "accepted"
+    assert outbox.by_number([2])[0].state == "accepted"
     c2.booked = [job(13, "key-2", state="CANCELLED", source="slurmdbd")]  # nobody knows better than slurmdbd
     assert [one.state for one in lost.check(c2, LATER + PAUSE_S)] == ["CANCELLED"]
-    assert outbox.numbered([2])[0].ended
+    assert outbox.by_number([2])[0].ended
 
 
 def test_looking_again_and_again_is_not_asking_again_and_again(outbox, c2):

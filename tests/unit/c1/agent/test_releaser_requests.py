@@ -53,10 +53,10 @@ class Office:
     def takes(self, user="ann", **depends):
         question = Submit(KEY, {"job": {}}, **depends)
         self.dependants.register(question)
-        self.number = self.outbox.take(KEY, user, question.payload).number
+        self.number = self.outbox.add(KEY, user, question.payload).number
 
     def accepted(self):
-        self.outbox.accepted(self.number, 12, {})
+        self.outbox.mark_accepted(self.number, 12, {})
 
     def asked(self, question, user=RELEASER):
         return self.dependants.answer(user, question, self.c2)
@@ -84,7 +84,7 @@ def test_a_submission_is_followed_from_the_outbox_to_its_end(office):
     office.accepted()
     office.c2.records = [record("COMPLETED")]
     assert office.ending().how == "open"  # nobody has seen its end yet
-    office.outbox.ended([office.number])
+    office.outbox.mark_ended([office.number])
     ending = office.ending()
     assert (ending.how, ending.user, ending.job_id) == ("completed", "ann", 12)
 
@@ -103,7 +103,7 @@ def test_a_submission_is_followed_from_the_outbox_to_its_end(office):
 def test_an_end_is_a_jobs_or_the_worst_of_an_arrays(office, states, how):
     office.takes()
     office.accepted()
-    office.outbox.ended([office.number])
+    office.outbox.mark_ended([office.number])
     array = len(states) > 1
     office.c2.records = [
         record(state, 12 + index, **({"array_job_id": 12, "array_task_id": index} if array else {}))
@@ -115,7 +115,7 @@ def test_an_end_is_a_jobs_or_the_worst_of_an_arrays(office, states, how):
 def test_what_c2_has_forgotten_is_lost_and_what_it_does_not_answer_is_open(office):
     office.takes()
     office.accepted()
-    office.outbox.ended([office.number])
+    office.outbox.mark_ended([office.number])
     office.c2.records = [record("COMPLETED", key="another-key")]
     assert office.ending().how == "lost"
     office.c2.error = UnknownJobError("no such job")
@@ -127,13 +127,13 @@ def test_what_c2_has_forgotten_is_lost_and_what_it_does_not_answer_is_open(offic
 def test_what_is_not_sent_again_is_lost(office):
     office.takes()
     office.accepted()
-    office.outbox.lost(office.number)
+    office.outbox.mark_lost(office.number)
     assert (office.ending().how, "the agent gave up" in office.ending().why) == ("lost", True)
 
 
 def test_what_c2_refused_is_said_with_the_reason(office):
     office.takes()
-    office.outbox.refused(office.number, {"kind": "refused", "message": "Invalid qos."})
+    office.outbox.mark_refused(office.number, {"kind": "refused", "message": "Invalid qos."})
     assert (office.ending().how, office.ending().why) == ("refused", "Invalid qos.")
 
 
@@ -179,7 +179,7 @@ def test_a_submission_that_is_let_go_or_has_ended_is_bound_no_more(office, tmp_p
     office.asked(Unbind(KEY), ANN)
     assert not office.asked(GetOutcomes([], "snellius")).bound
     office.bindings.bind(KEY, "snellius:7:0")
-    office.outbox.ended([office.number])
+    office.outbox.mark_ended([office.number])
     assert not office.asked(GetOutcomes([], "snellius")).bound
     office.asked(CancelBound(KEY))
     assert office.c2.cancelled == []

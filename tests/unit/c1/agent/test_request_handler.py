@@ -152,7 +152,7 @@ def test_a_submission_waits_in_the_outbox_with_its_users_name(office):
     question = submission(user="root")
     assert handler.answer(ANN, question).state == "waiting"
     assert handler.answer(ANN, question).state == "waiting"  # asked again, as after a lost answer
-    (entry,) = outbox.open()
+    (entry,) = outbox.open_entries()
     said = Comment.parse(entry.payload["job"]["comment"])
     assert (entry.user, said.origin, said.key) == ("ann", "slurm:snellius:7:ann", question.key)
 
@@ -173,7 +173,7 @@ def test_no_comment_makes_a_job_another_users(office, comment):
     question = submission()
     question.payload["job"]["comment"] = comment.format(key=question.key)
     handler.answer(ANN, question)
-    (entry,) = outbox.open()
+    (entry,) = outbox.open_entries()
     said = Comment.parse(entry.payload["job"]["comment"])
     assert (said.key, said.origin.rpartition(":")[2]) == (question.key, "ann")
 
@@ -184,7 +184,7 @@ def test_any_name_is_the_users_own_in_what_is_sent(office, name):
     question = submission(user="eve")
     question.payload["job"]["comment"] += ":phys -- a note"
     handler.answer(User(name, 1000, False), question)
-    (entry,) = outbox.open()
+    (entry,) = outbox.open_entries()
     said = Comment.parse(entry.payload["job"]["comment"])
     assert (user_of(said.origin), said.note) == (name, "a note")
     assert said.origin.endswith(":phys")
@@ -202,15 +202,15 @@ def test_who_submits_many_at_once_gets_no_more_than_one_after_the_other(office):
 
     with ThreadPoolExecutor(len(request_decoder)) as threads:
         list(threads.map(submit, request_decoder))
-    assert len(outbox.open("ann")) == 3
+    assert len(outbox.open_entries("ann")) == 3
 
 
 def test_what_the_platform_remembers_of_an_id_is_shown_only_if_it_is_the_users_job(office):
     handler, outbox, c2 = office()
     question = submission()
     handler.answer(ANN, question)
-    entry = outbox.with_key(question.key)
-    outbox.accepted(entry.number, 12, {})
+    entry = outbox.by_key(question.key)
+    outbox.mark_accepted(entry.number, 12, {})
     c2.documents[12] = {"job_id": 12, "key": "of-last-year", "counts": {"00": 1}}
     for asked in (GetPlatformRecord("job", 12), GetPlatformRecord("results", 12), GetLog(12)):
         with pytest.raises(NotReadyError, match="Job 12 has not started yet"):
@@ -218,7 +218,7 @@ def test_what_the_platform_remembers_of_an_id_is_shown_only_if_it_is_the_users_j
     c2.documents[12]["key"] = f"{question.key}#3"
     assert handler.answer(ANN, GetPlatformRecord("results", 12))["counts"] == {"00": 1}
     assert handler.answer(ANN, GetLog(12)) == LogPiece(b"log", 3)
-    outbox.ended([entry.number])
+    outbox.mark_ended([entry.number])
     c2.documents[12]["key"] = "of-somebody-later"
     with pytest.raises(UnknownJobError, match="another by now"):
         handler.answer(ANN, GetLog(12))
@@ -263,7 +263,7 @@ def test_another_users_key_and_job_are_nobodys(office):
     handler.answer(ANN, question)
     with pytest.raises(InvalidInputError):
         handler.answer(BOB, question)
-    outbox.accepted(1, 12, {})
+    outbox.mark_accepted(1, 12, {})
     with pytest.raises(UnknownJobError) as others:
         handler.answer(BOB, CancelJob(12))
     with pytest.raises(UnknownJobError) as nobodys:
@@ -281,7 +281,7 @@ def test_a_task_of_an_array_is_that_of_who_submitted_the_array(office):
     handler, outbox, c2 = office()
     question = submission()
     handler.answer(ANN, question)
-    outbox.accepted(1, 12, {})
+    outbox.mark_accepted(1, 12, {})
     comment = question.payload["job"]["comment"]
     for job_id, array in ((13, 12), (14, 12), (15, None), (16, 99)):
         key = "" if job_id == 16 else comment
@@ -367,7 +367,7 @@ def test_accounts_are_limited_and_the_first_is_who_names_nones(office):
     named = submission()
     named.payload["job"]["account"] = "guests"
     handler.answer(ANN, named)
-    assert [entry.payload["job"]["account"] for entry in outbox.open()] == ["snellius", "guests"]
+    assert [entry.payload["job"]["account"] for entry in outbox.open_entries()] == ["snellius", "guests"]
     named = submission()
     named.payload["job"]["account"] = "lumi"
     with pytest.raises(RefusedError, match="Account lumi is not allowed"):
@@ -400,7 +400,7 @@ def test_what_is_no_submission_is_not_taken(office, change):
         setattr(question, name, value)
     with pytest.raises(InvalidInputError):
         handler.answer(ANN, question)
-    assert outbox.open() == []
+    assert outbox.open_entries() == []
 
 
 def test_every_user_is_told_where_sessions_are_entered_and_how_long_the_lines_are(office):
@@ -418,8 +418,8 @@ def test_a_job_that_c2_forgot_waits_under_its_old_id_and_is_found_under_it_when_
     ours, others = submission(), submission(user="bob")
     handler.answer(ANN, ours)
     handler.answer(BOB, others)
-    outbox.accepted(1, 12, {})
-    outbox.accepted(2, 12, {})  # C2 was killed, and gave the id again
+    outbox.mark_accepted(1, 12, {})
+    outbox.mark_accepted(2, 12, {})  # C2 was killed, and gave the id again
     c2.records = {12: in_the_queue(12, others.key)}
     (waiting,) = handler.answer(ANN, GetTasks(12))
     assert (waiting.job_id, waiting.state, waiting.reason, waiting.marks.key) == (
@@ -431,8 +431,8 @@ def test_a_job_that_c2_forgot_waits_under_its_old_id_and_is_found_under_it_when_
     with pytest.raises(NotReadyError):
         handler.answer(ANN, CancelJob(12))
     assert c2.cancelled == []
-    outbox.forgotten(1)
-    outbox.accepted(1, 15, {})
+    outbox.mark_for_resubmission(1)
+    outbox.mark_accepted(1, 15, {})
     handler.lost.clear(1)
     c2.records[15] = in_the_queue(15, ours.key)
     assert [job.job_id for job in handler.answer(ANN, GetTasks(12))] == [15]
@@ -444,8 +444,8 @@ def test_a_job_that_c2_forgot_waits_under_its_old_id_and_is_found_under_it_when_
 def test_a_lost_job_that_is_cancelled_is_not_sent_again(office):
     handler, outbox, c2 = office()
     handler.answer(ANN, submission())
-    outbox.accepted(1, 12, {})
-    outbox.forgotten(1)
+    outbox.mark_accepted(1, 12, {})
+    outbox.mark_for_resubmission(1)
     assert handler.answer(ANN, CancelJob(12)) == ["C2 lost the job; it will not be resubmitted."]
     assert outbox.next_to_send() is None
     with pytest.raises(JobCancelledError):
@@ -457,8 +457,8 @@ def test_a_job_that_is_not_sent_again_has_failed_for_its_user(office):
     handler, outbox, c2 = office()
     ours = submission()
     handler.answer(ANN, ours)
-    outbox.accepted(1, 12, {})
-    outbox.lost(1)
+    outbox.mark_accepted(1, 12, {})
+    outbox.mark_lost(1)
     c2.records = {12: in_the_queue(12, "somebody-elses")}
     for jobs in (
         [handler.answer(ANN, GetJob(12))],
@@ -479,7 +479,7 @@ def test_a_job_that_an_operator_has_written_on_is_its_users(office):
     handler, outbox, c2 = office()
     ours = submission()
     handler.answer(ANN, ours)
-    outbox.accepted(1, 12, {})
+    outbox.mark_accepted(1, 12, {})
     c2.records = {12: msgspec.structs.replace(in_the_queue(12, ""), comment="moved by ops")}
     for jobs in (
         [handler.answer(ANN, GetJob(12))],
@@ -496,7 +496,7 @@ def test_a_job_that_an_operator_has_written_on_is_its_users(office):
 def test_no_job_is_touched_that_only_has_the_users_id(office):
     handler, outbox, c2 = office()
     handler.answer(ANN, submission())
-    outbox.accepted(1, 12, {})
+    outbox.mark_accepted(1, 12, {})
     c2.records = {12: in_the_queue(12, "somebody-elses-from-elsewhere")}
     for question in (CancelJob(12), UpdateJob(12, hold=True)):
         with pytest.raises((UnknownJobError, NotReadyError)):
@@ -507,10 +507,10 @@ def test_no_job_is_touched_that_only_has_the_users_id(office):
 def test_a_job_that_c2_does_not_know_yet_waits(office):
     handler, outbox, _ = office()
     handler.answer(ANN, submission())
-    outbox.accepted(1, 12, {})
+    outbox.mark_accepted(1, 12, {})
     (waiting,) = handler.answer(ANN, GetTasks(12))
     assert (waiting.job_id, waiting.state, waiting.reason) == (12, "PENDING", "Submitted")
-    outbox.ended([1])
+    outbox.mark_ended([1])
     with pytest.raises(UnknownJobError):
         handler.answer(ANN, GetTasks(12))
 
@@ -531,7 +531,7 @@ def test_what_may_be_lost_is_not_taken_for_shown_because_its_user_asks(office, q
     handler, outbox, c2 = office()
     ours = submission()
     handler.answer(ANN, ours)
-    outbox.accepted(1, 12, {})
+    outbox.mark_accepted(1, 12, {})
     comment = f"qslurm key={ours.key}" if keyed else ""
     c2.records = {12: msgspec.structs.replace(WRITTEN_OFF, comment=comment, **change)}
     handler.answer(ANN, question)
@@ -543,7 +543,7 @@ def test_what_c2_has_written_off_waits_for_its_user(office, question):
     handler, outbox, c2 = office()
     ours = submission()
     handler.answer(ANN, ours)
-    outbox.accepted(1, 12, {})
+    outbox.mark_accepted(1, 12, {})
     c2.records = {12: WRITTEN_OFF}
     for _ in range(2):
         said = handler.answer(ANN, question)
@@ -553,7 +553,7 @@ def test_what_c2_has_written_off_waits_for_its_user(office, question):
 
 def test_the_accounting_of_an_array_is_its_users_and_asked_for_by_its_id(office):
     handler, outbox, c2 = office()
-    outbox.take("anns-key", "ann", {"job": {}})
+    outbox.add("anns-key", "ann", {"job": {}})
     task = job_info(job_id=12, name="", state="COMPLETED", array_job_id=12, comment="qslurm key=anns-key")
     c2.accounted_tasks = lambda job_id: [task] if job_id == 12 else []
     assert handler.answer(ANN, GetAccounted(0, 12)) == [task]
@@ -563,8 +563,8 @@ def test_the_accounting_of_an_array_is_its_users_and_asked_for_by_its_id(office)
 def test_changes_come_with_the_states_of_the_users_jobs(office):
     handler, outbox, _ = office()
     for number, user in enumerate(("ann", "bob"), 1):
-        outbox.take(f"{user}s-key", user, {"job": {}})
-        outbox.accepted(number, 11 + number, {})
+        outbox.add(f"{user}s-key", user, {"job": {}})
+        outbox.mark_accepted(number, 11 + number, {})
     before = handler.answer(ANN, GetChangedJobs(0)).number
     jobs = [
         job_info(job_id=11 + number, name="", state="RUNNING", comment=f"qslurm key={user}s-key")

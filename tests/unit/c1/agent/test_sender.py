@@ -65,7 +65,7 @@ def _run(outbox, c2, keys):
     senders = SenderPool(outbox, c2.connect, done)
     senders.start()
     for key in keys:
-        outbox.take(key, "ann", {"key": key, "job": {}})
+        outbox.add(key, "ann", {"key": key, "job": {}})
     senders.wake()
     try:
         assert all_done.wait(PATIENCE_S), left
@@ -78,10 +78,10 @@ def test_a_submission_that_nobody_can_send_holds_up_no_other(outbox):
     """Even if that is a bug of ours."""
     bad = [str(number) for number in range(1, SENDERS + 1)]
     for key in bad:
-        outbox.take(key, "bob", {"key": None, "job": {}})
+        outbox.add(key, "bob", {"key": None, "job": {}})
     senders = _run(outbox, C2(), ["101", "102"])
     assert set(senders.trouble) <= set(bad)
-    assert outbox.with_key("1").state == "sending"
+    assert outbox.by_key("1").state == "sending"
 
 
 def test_as_many_are_on_their_way_as_there_are_lanes_and_each_is_sent_once(outbox):
@@ -90,7 +90,7 @@ def test_as_many_are_on_their_way_as_there_are_lanes_and_each_is_sent_once(outbo
     _run(outbox, c2, keys)
     assert c2.sent == Counter(keys)
     assert c2.opened == SENDERS
-    assert {outbox.with_key(key).job_id for key in keys} == {int(key) for key in keys}
+    assert {outbox.by_key(key).job_id for key in keys} == {int(key) for key in keys}
 
 
 def test_one_that_nobody_is_sure_of_holds_up_no_other(outbox):
@@ -98,7 +98,7 @@ def test_one_that_nobody_is_sure_of_holds_up_no_other(outbox):
     c2 = C2(doubts={"101"})
     senders = _run(outbox, c2, keys)
     assert c2.sent == Counter(keys)  # it was looked up, and not sent again
-    assert outbox.with_key("101").job_id == 101
+    assert outbox.by_key("101").job_id == 101
     assert dict(senders.trouble) == {}
 
 
@@ -107,7 +107,7 @@ def test_what_waits_while_c2_is_away_says_so_and_is_sent_by_the_next_agent(outbo
     c2.away.set()
     keys = [str(number) for number in range(101, 101 + SENDERS)]
     for key in keys:
-        outbox.take(key, "ann", {"key": key, "job": {}})
+        outbox.add(key, "ann", {"key": key, "job": {}})
     senders = SenderPool(outbox, c2.connect, lambda *_: None)
     senders.start()
     waited = threading.Event()
@@ -124,14 +124,14 @@ def test_what_waits_while_c2_is_away_says_so_and_is_sent_by_the_next_agent(outbo
 
 def test_what_is_given_up_while_it_waits_is_not_waited_for(outbox):
     """It would be due for ever, and the thread would never rest."""
-    outbox.accepted(outbox.take("101", "ann", {"key": "101", "job": {}}).number, 7, {})
-    outbox.forgotten(1)
-    follows = outbox.take("102", "ann", {"key": "102", "job": {"dependency": "afterok:7"}})
+    outbox.mark_accepted(outbox.add("101", "ann", {"key": "101", "job": {}}).number, 7, {})
+    outbox.mark_for_resubmission(1)
+    follows = outbox.add("102", "ann", {"key": "102", "job": {"dependency": "afterok:7"}})
     c2 = C2()
     sender = SenderThread(outbox, c2.connect, lambda *_: None, index=0, count=2)
     assert sender._send_all(c2.connect())
     assert sender._until_next() is not None
-    assert outbox.given_up(follows.number, {})
+    assert outbox.cancel_waiting(follows.number, {})
     assert sender._send_all(c2.connect())
     assert sender._until_next() is None
     assert not c2.sent
