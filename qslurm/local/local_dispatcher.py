@@ -60,7 +60,7 @@ class LocalDispatcher:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=theirs,
-                start_new_session=True,  # Ctrl-C on a terminal is not for it
+                start_new_session=True,  # keeps a terminal's Ctrl-C away from it
                 pass_fds=(setup.connection,),
             )
         finally:
@@ -69,7 +69,7 @@ class LocalDispatcher:
         with (
             suppress(BrokenPipeError),
             self._process.stdin as pipe,
-        ):  # it has ended: whoever asks it hears why
+        ):  # it has ended: `failure` says why
             pipe.write(msgspec.json.encode(setup))
 
     def failure(self) -> QslurmError:
@@ -99,7 +99,7 @@ class LocalDispatcher:
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # what it has started ends with it
+            self._process.kill()  # its children end with it
             self._process.wait()
         os.close(self._stderr)
 

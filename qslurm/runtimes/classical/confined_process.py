@@ -287,7 +287,7 @@ def _third_process(step: Step, request: int, stdio: list[int]) -> NoReturn:
     code = 1
     try:
         code = step(Path(script))
-    except BaseException:  # noqa: BLE001 -- shown as Python shows it
+    except BaseException:  # noqa: BLE001 -- printed as Python prints it
         sys.excepthook(*sys.exc_info())
     leave(FAILED if code else DONE)
 

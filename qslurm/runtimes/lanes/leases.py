@@ -28,7 +28,7 @@ QUEUE_ONLY_S = 0.1
 STOP_LIMIT_S = 10.0
 """An idle runtime returns its lease at once; one that takes this long is broken."""
 
-_CANDIDATE_LIMIT = 1000  # tasks, before those that have ended are removed
+_CANDIDATE_LIMIT = 1000  # size at which ended tasks are removed
 _READ_S = 0.1  # interval of reading a logbook
 _WATCH_S = 0.001  # the same while others wait for the lease to end
 
@@ -42,13 +42,11 @@ class Leases:
         self._send_lane = send_lane
         self._possible = lanes_supported()
         self._lent: dict[int, LentRuntime] = {}  # by runtime number
-        self._lane_candidates: dict[
-            int, Connection
-        ] = {}  # of tasks that could have executed by lane their last circuit
+        self._lane_candidates: dict[int, Connection] = {}  # tasks whose last circuit would have fitted a lane
         self._candidate_limit = _CANDIDATE_LIMIT
         self._recently_queued: dict[
             str, dict[int, float]
-        ] = {}  # backend: tasks without a lane: when they were served
+        ] = {}  # backend -> tasks without a lane -> when they were served
 
     # --- lanes ---------------------------------------------------------------------------------------
 
@@ -196,7 +194,7 @@ class Leases:
         if busy is None or busy.task not in members:
             return members
         names, again = self._tasks.log_fields(busy.task), not fail
-        if not names:  # it is over
+        if not names:  # the task has ended
             return members
         log.warning("execution lost", **names, seq=busy.seq, runtime=runtime.number, again=again, why=why)
         if fail:

@@ -77,8 +77,8 @@ class AssignedWork:
         backend = msgspec.structs.replace(welcome.backend, workers=welcome.workers)
         limit_s = welcome.execution_limit_s
         self._pool = RuntimePool(self._context, [backend], temporary_folder(), limit_s=limit_s)
-        for ear in (self._pool.router, self._pool.ended_fd):
-            self._poller.register(ear, zmq.POLLIN)
+        for source in (self._pool.router, self._pool.ended_fd):
+            self._poller.register(source, zmq.POLLIN)
 
     def take(self, assigned: Assign) -> None:
         """Execute an assignment as soon as a process is idle."""
@@ -159,8 +159,8 @@ class AssignedWork:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        for ear in (pool.router, pool.ended_fd):
-            self._poller.unregister(ear)
+        for source in (pool.router, pool.ended_fd):
+            self._poller.unregister(source)
         pool.close(lambda: None)
 
     def _finish(self, claim: Claim, result: Result) -> None:

@@ -173,7 +173,7 @@ def _start_process(stdin: int, stderr: int, wire: int, logbook: int) -> tuple[St
         stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=stderr,
-        start_new_session=True,  # Ctrl-C on a terminal is not for it
+        start_new_session=True,  # keeps a terminal's Ctrl-C away from it
         pass_fds=(wire, logbook),
     )
     try:

@@ -140,7 +140,7 @@ def _serve(link: socket.socket, parent: int, switch_user: Callable[[], None]) ->
     for number in (
         signal.SIGTERM,
         signal.SIGINT,
-    ):  # they are for the dispatcher, who ends us when it has ended
+    ):  # the dispatcher handles them; this process ends with it
         signal.signal(number, signal.SIG_IGN)
     end_with(parent)
     children: dict[int, subprocess.Popen[bytes]] = {}

@@ -117,7 +117,7 @@ def _program(machine: _Machine, pid: int) -> list[Instruction]:
     program += [
         (_JUMP_EQUAL, 0, 1, 435),
         refuse(errno.ENOSYS),
-    ]  # clone3: its flags can't be seen, clone does as well
+    ]  # clone3: a filter cannot read its flags; glibc falls back to clone
     for numbers, argument, jump, value, allowed in (
         ((56, 220), 0, _JUMP_SET, _CLONE_THREAD, True),  # clone: threads, no processes
         ((62, 129), 0, _JUMP_EQUAL, pid, True),  # kill, tgkill: itself

@@ -63,7 +63,7 @@ class WarmRuntimeService:
         self._unidentified: PendingHandshakes[StepProcess] = PendingHandshakes(
             HandshakeLimits(), time.monotonic
         )
-        self._last_assigned: dict[int, int] = {}  # uid: when, as a number, it was last given a runtime
+        self._last_assigned: dict[int, int] = {}  # uid -> sequence number of its last runtime
         self._assigned = self._cold = 0
         self._retry_at = self._refill_at = 0.0
         self._listener = listen(Path(self._settings.socket), BACKLOG)
