@@ -24,7 +24,7 @@ TERMINATING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 process of a job that is cancelled, preempted, or out of time (seen on 22.05)."""
 
 
-class _TerminatedError(BaseException):
+class _C1JobEndedError(BaseException):
     """The batch system ends the job of this process."""
 
     def __init__(self, number: int) -> None:
@@ -101,8 +101,8 @@ class C1JobBinding:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if isinstance(error, _TerminatedError) else handler)
-        if isinstance(error, _TerminatedError):
+            signal.signal(number, signal.SIG_IGN if isinstance(error, _C1JobEndedError) else handler)
+        if isinstance(error, _C1JobEndedError):
             self._cancel(str(error))
             raise click.exceptions.Exit(128 + error.number) from error
         if self._is_bound:  # jobs that have not ended are no longer waited for, for example after --timeout
@@ -184,4 +184,4 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
     for other in TERMINATING:
         if signal.getsignal(other) is _end:
             signal.signal(other, signal.SIG_IGN)  # a second signal must not interrupt the cancellations
-    raise _TerminatedError(number)
+    raise _C1JobEndedError(number)

@@ -79,7 +79,7 @@ def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
     from qslurm.c1.queries.tasks import parameters_of
     from qslurm.slurm.states import is_reason
 
-    said = job.marks
+    marks = job.marks
     print_facts(
         {
             "job": f"{config.prefix}{job.shown_id} {platform.get('name') or job.name}",
@@ -87,11 +87,11 @@ def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
             "state": situation(job),
             "why": None if is_reason(str(platform.get("reason") or "")) else platform.get("reason"),
             **parameters_of(job),
-            "backend": said.backend,
+            "backend": marks.backend,
             "partition": job.partition,
             "account": job.account,
-            "origin": describe(said.origin),
-            "comment": said.note,
+            "origin": describe(marks.origin),
+            "comment": marks.note,
             "submitted": clock_time(job.submit_time),
             "started": clock_time(job.start_time),
             "ended": clock_time(job.end_time),
@@ -99,7 +99,7 @@ def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
             "executions": platform.get("executions"),
             "shots": platform.get("shots"),
             "QPU time": f"{platform['qpu_seconds']:.3f} s" if platform.get("qpu_seconds") else None,
-            "key": said.key,
+            "key": marks.key,
         }
     )
 

@@ -98,7 +98,7 @@ def submit(
     on C2 are cancelled, too, unless --keep is given. If its process is killed at once (kill -9, a node that fails), the
     center's agent does that; where there is no agent the jobs on C2 go on, so give them a --time.
 
-    Options may stand in FILE as well, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
+    FILE may have options, too, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
     """
     from qslurm.c1.submission.job_reader import variables_of
     from qslurm.cli.submit_batch import SubmitOptions, prepared, submit_jobs

@@ -14,7 +14,7 @@ from qslurm.c1.config.settings import expanded
 from qslurm.c1.connection.agent_messages import TokenState
 from qslurm.c1.connection.center_token import (
     C2Clock,
-    RenewedToken,
+    ReceivedToken,
     due,
     ends_soon,
     fresh_token,
@@ -30,7 +30,7 @@ from qslurm.tokens.token_file import check_replaceable, read_token, replace_toke
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
-    from qslurm.c1.connection.center_token import RenewalService
+    from qslurm.c1.connection.center_token import TokenIssuer
     from qslurm.tokens.secret import HeldToken, Secret
 
 log = EventLog(__name__)
@@ -59,7 +59,7 @@ class TokenRenewer:
         self,
         path: Path,
         held: HeldToken,
-        platform: Callable[[], RenewalService],
+        platform: Callable[[], TokenIssuer],
         check: Callable[[Secret], None],
         *,
         user: str = "",
@@ -72,7 +72,7 @@ class TokenRenewer:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="renewer")
         self._seen: tuple[int, int, int] | None = None  # read again: it may have changed since
-        self._pending: RenewedToken | None = None  # received, but not in use yet
+        self._pending: ReceivedToken | None = None  # received, but not in use yet
         self._unwritten = False
         self._until: int | None = None
         self._begin()
@@ -172,7 +172,7 @@ class TokenRenewer:
             self._terms_at = now + FIRST_PAUSE_S * 6
             self._check_renewable(platform)
 
-    def _check_renewable(self, platform: RenewalService) -> None:
+    def _check_renewable(self, platform: TokenIssuer) -> None:
         """Check in advance whether C2 would renew the token."""
         try:
             self._until = renewable_until(platform)
@@ -185,7 +185,7 @@ class TokenRenewer:
         if ends_soon(self._claims, self._until):
             log.warning("C2 will soon stop renewing the token", until=self._until)
 
-    def _renew(self, platform: RenewalService) -> None:
+    def _renew(self, platform: TokenIssuer) -> None:
         self._pending = self._pending or fresh_token(platform, self._claims)
         fresh = self._pending
         try:

@@ -65,7 +65,7 @@ class ChangeListener:
                     self._thread = None
 
     def _is_needed(self) -> bool:
-        """Whether to go on; if not, the thread is given up in the same moment, so that the next job starts another."""
+        """Whether to continue; if not, the next job starts another thread."""
         with self._lock:
             if self._wanted() and not self._is_unsupported:
                 return True

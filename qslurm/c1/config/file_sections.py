@@ -117,7 +117,7 @@ def _of_a_platform(name: str, values: object, file: Path) -> Iterator[tuple[str,
     """Split [platform.NAME] and its subtables into sections."""
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{file}: {name} stands under [platform], without a platform's name.",
+            f"{file}: {name} is under [platform], which needs a platform's name.",
             hint="Move it under [platform.NAME], for example [platform.tuna].",
         )
     check_platform(name, str(file))

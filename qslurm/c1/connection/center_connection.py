@@ -12,7 +12,7 @@ from qslurm.errors import InvalidInputError
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
     from qslurm.c1.connection.agent_messages import ChangedJobs
-    from qslurm.c1.connection.client_protocols import JobManager, SlurmClient
+    from qslurm.c1.connection.client_protocols import JobManagerApi, SlurmClient
     from qslurm.c1.connection.job_manager import JobManagerClient
     from qslurm.slurm.job_info import JobInfo
     from qslurm.tokens.secret import Secret
@@ -71,7 +71,7 @@ class CenterConnection:
         return connect(self.config, self.token)
 
     @cached_property
-    def job_manager(self) -> JobManager:
+    def job_manager(self) -> JobManagerApi:
         """C2's job manager; ConfigError if its URL is not set."""
         from qslurm.c1.config.center_config import require_results_url
 

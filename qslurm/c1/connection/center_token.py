@@ -25,14 +25,14 @@ SPREAD = 0.02
 """Random part of the lifetime by which it is renewed earlier, to spread renewals."""
 
 
-class RenewalService(Protocol):
+class TokenIssuer(Protocol):
     """The part of JobManagerClient that renewal uses."""
 
     def renewal(self, *, only_look: bool) -> dict[str, Any]: ...  # noqa: D102
     def clock(self) -> float: ...  # noqa: D102
 
 
-class RenewedToken(msgspec.Struct, frozen=True, kw_only=True):
+class ReceivedToken(msgspec.Struct, frozen=True, kw_only=True):
     """A renewed token with its claims, and the end of renewals (Unix seconds; None if unknown)."""
 
     token: Secret
@@ -58,12 +58,12 @@ def ends_soon(claims: Claims, until: int | None) -> bool:
     return until < 2 * claims.expires - claims.issued
 
 
-def renewable_until(platform: RenewalService) -> int | None:
+def renewable_until(platform: TokenIssuer) -> int | None:
     """The end of C2's renewals; TokenError if it allows none, UnreachableError if it does not answer."""
     return _number(_request_renewal(platform, only_look=True), "renewable_until")
 
 
-def fresh_token(platform: RenewalService, old: Claims) -> RenewedToken:
+def fresh_token(platform: TokenIssuer, old: Claims) -> ReceivedToken:
     """A new token to replace `old`; TokenError if C2 issues none, UnreachableError for an invalid response."""
     document = _request_renewal(platform, only_look=False)
     try:
@@ -77,10 +77,10 @@ def fresh_token(platform: RenewalService, old: Claims) -> RenewedToken:
         raise UnreachableError("C2 sent another center's token.", hint="Tell C2's operators.")
     if claims.expires is None or (old.expires is not None and claims.expires <= old.expires):
         raise UnreachableError("C2 sent a token that does not expire later.", hint="Tell C2's operators.")
-    return RenewedToken(token=token, claims=claims, until=_number(document, "renewable_until"))
+    return ReceivedToken(token=token, claims=claims, until=_number(document, "renewable_until"))
 
 
-def _request_renewal(platform: RenewalService, *, only_look: bool) -> dict[str, Any]:
+def _request_renewal(platform: TokenIssuer, *, only_look: bool) -> dict[str, Any]:
     try:
         return platform.renewal(only_look=only_look)
     except UnknownJobError as error:  # 404: an older job manager
@@ -115,7 +115,7 @@ class C2Clock:
         """Seconds by which this machine's clock is ahead of C2's, as far as known."""
         return self._wall() - self.now()
 
-    def set_by(self, platform: RenewalService, *, every_s: float) -> None:
+    def set_by(self, platform: TokenIssuer, *, every_s: float) -> None:
         """Read C2's clock if the last reading is older than `every_s`; keeps the last one on failure."""
         before = self._steady()
         if self._read_at is not None and before - self._read_at < every_s:

@@ -31,7 +31,7 @@ class SlurmClient(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
-class JobManager(Protocol):
+class JobManagerApi(Protocol):
     """Requests to C2's job manager; JobManagerClient documents them and their errors."""
 
     def job(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102

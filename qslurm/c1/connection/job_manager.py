@@ -20,7 +20,7 @@ from qslurm.errors import (
 from qslurm.protocol.nesting import TOO_DEEP, is_too_deep
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.client_protocols import JobManager
+    from qslurm.c1.connection.client_protocols import JobManagerApi
     from qslurm.protocol.job_changes import ChangesPage, PartitionLoad, QueueListing
     from qslurm.slurm.rest.endpoint import Endpoint
 
@@ -252,7 +252,7 @@ class JobManagerClient:
         )
 
 
-def log_pieces(platform: JobManager, job_id: int) -> Iterator[bytes]:
+def log_pieces(platform: JobManagerApi, job_id: int) -> Iterator[bytes]:
     """Read a job's output so far, in pieces."""
     offset = 0
     while True:

@@ -234,7 +234,7 @@ def _position(center: CenterConnection, info: JobInfo) -> int:
     try:
         return queue_positions(center.slurm.jobs()).get(info.job_id, 0)
     except UnreachableError:
-        return 0  # the wait goes on without it
+        return 0  # unknown
 
 
 def _connect(

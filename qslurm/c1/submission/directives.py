@@ -63,7 +63,7 @@ def _lines(text: str, file: str, remark: Callable[[str], None]) -> Iterator[tupl
         match = _DIRECTIVE.fullmatch(line)
         if match and code:
             remark(
-                f"{file}:{number}: a #QSLURM line is not read here; it must stand above line {code}, where code begins."
+                f"{file}:{number}: this #QSLURM line is ignored; it must precede the first line of code, line {code}."
             )
             return
         if match:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import msgspec
@@ -29,6 +30,10 @@ class Sent(list):
     payload = away = None
     asked = 0
 
+    def __init__(self):
+        super().__init__()
+        self.connections = []
+
 
 class C2:
     """Takes every payload; its jobs stay pending."""
@@ -40,15 +45,21 @@ class C2:
             for name, qubits in {"two": 2, "five": 5}.items()
         ]
         self.backends = backends
-        self.job_manager = SimpleNamespace(backends=lambda: backends, limits=self._limits, loads=list)
+        self.job_manager = SimpleNamespace(backends=self._read_backends, limits=self._limits, loads=list)
         self.slurm = SimpleNamespace(
             jobs=list,
             partitions=lambda: {"p_two": "UP", "p_five": "UP"},
             submit=self._take,
             tasks=self._known,
+            find_by_key=lambda key: JobInfo(job_id=13, name=key, state="PENDING"),
         )
-        self.submissions_at_once = 2
+        self.submissions_at_once, self.reads = 2, 0
         self._sent = sent
+        sent.connections.append(self)
+
+    def _read_backends(self):
+        self.reads += 1
+        return self.backends
 
     def _take(self, payload):
         self._sent.append((self.config.platform, payload["job"]["partition"]))
@@ -281,8 +292,6 @@ def test_what_an_option_can_not_be_is_said_by_its_name(sent, source, options, sa
 
 def test_a_job_is_named_by_its_id_or_its_key_and_by_nothing_else(sent):
     center = Center()
-    with center._connections.one() as c2:  # it is kept for the next who calls
-        c2.slurm.find_by_key = lambda key: JobInfo(job_id=13, name=key, state="PENDING")
     assert [center.job(name).id for name in (12, "12", "c2:12", "0123456789abcdef" * 2)] == [12, 12, 12, 13]
     for name in (0, -1, 2**63, True, None, 1.5, "x", "12_3", "12+0", "tuna:12"):
         with pytest.raises(InvalidInputError, match="job id"):
@@ -302,17 +311,18 @@ def test_a_closed_center_says_so_and_leaves_nobody_waiting(sent):
 
 
 def test_a_forked_process_has_connections_of_its_own(sent, monkeypatch):
+    watched = []
+    monkeypatch.setattr("qslurm.c1.api.job_watcher.JobWatcher.add", lambda self, job: watched.append(job))
     center = Center(backend="five")
-    job, parents = center.submit(BELL), {*center._connections._idle, center._for_watching}
-    looked_after = []
-    monkeypatch.setattr(
-        "qslurm.c1.api.job_watcher.JobWatcher.add", lambda self, one: looked_after.append(one)
-    )
-    center._reopen()
-    assert looked_after == [job]
-    center.backends()
-    assert len(parents) == 2
-    assert not parents & {*center._connections._idle, center._for_watching}
+    job, parents = center.submit(BELL), list(sent.connections)
+    watched.clear()
+    child = os.fork()
+    if child == 0:
+        center.backends()
+        own = sent.connections[len(parents) :]
+        is_good = watched == [job] and [one.reads for one in own if one.reads] == [1]
+        os._exit(0 if is_good and not any(one.reads for one in parents) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_of_a_map_that_can_not_be_submitted_nothing_is_left(sent, monkeypatch):

@@ -163,7 +163,7 @@ def test_an_unknown_platform_is_answered_with_the_nearest(flags, load):
         ("[platform.tuna]\ntimeout_s = 0\n", "timeout_s under [platform.tuna]: "),
         ("[platform.tuna.agent]\nsokcet = 1\n", "unknown setting sokcet under [platform.tuna.agent]."),
         ('[platform.tuna.job]\nplatform = "x"\n', "unknown setting platform under [platform.tuna.job]."),
-        ('[platform]\nurl = "x"\n', "url stands under [platform], without a platform's name. Move it under"),
+        ('[platform]\nurl = "x"\n', "url is under [platform], which needs a platform's name. Move it under"),
         ('[platform.c2]\nurl = "x"\n', "[platform.c2] and [c2] are the same platform."),
         ('[platform."a:b"]\nurl = "x"\n', "invalid platform name 'a:b'."),
         ('[platfrom.tuna]\nurl = "x"\n', "unknown section [platfrom]. Did you mean [platform]?"),

@@ -37,7 +37,7 @@ def test_a_line_below_the_code_is_not_read_and_that_is_said():
     found, remarks = said("#!/bin/bash\n#QSLURM --time 5\necho\n#QSLURM --time 10\n")
     assert found == {"time_limit": "5"}
     assert remarks == [
-        "file:4: a #QSLURM line is not read here; it must stand above line 3, where code begins."
+        "file:4: this #QSLURM line is ignored; it must precede the first line of code, line 3."
     ]
 
 
