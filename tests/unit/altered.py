@@ -121,7 +121,7 @@ def write(folder: Path) -> list[Any]:
         registry.record(begin("hybrid"), "sha", used)
     watch = IdleSessions(registry)
     watch.begin(begin("session"), 0.0)
-    watch.look(1e6)
+    watch.end_overdue(1e6)
     registry.store_error = "the disk is full"
     (folder / "pending").write_bytes(msgpack.encode(step_sessions.pending(registry, 1, 0)))
     assert registry.store.commit(registry.changes) == ""

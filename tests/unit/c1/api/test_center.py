@@ -320,7 +320,7 @@ def test_a_forked_process_has_connections_of_its_own(sent, monkeypatch):
     if child == 0:
         center.backends()
         own = sent.connections[len(parents) :]
-        is_good = watched == [job] and [one.reads for one in own if one.reads] == [1]
+        is_good = job in watched and [one.reads for one in own if one.reads] == [1]
         os._exit(0 if is_good and not any(one.reads for one in parents) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
