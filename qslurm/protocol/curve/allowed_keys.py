@@ -13,7 +13,7 @@ from qslurm.system.event_log import EventLog
 log = EventLog(__name__)
 
 
-class KeyHolder(msgspec.Struct, frozen=True):
+class KeyOwner(msgspec.Struct, frozen=True):
     """The owner of a key. `group` says what the key may be used for."""
 
     group: str
@@ -26,14 +26,14 @@ class AllowedKeys:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._warnings: set[str] = set()
-        self.keys: dict[bytes, KeyHolder] = {}
+        self.keys: dict[bytes, KeyOwner] = {}
 
     def reload(self) -> None:
         """Read the folder again."""
         keys, warnings = {}, set()
         for path in sorted(self._folder.glob(f"*/*{PUBLIC_SUFFIX}")):
             try:
-                keys[read_public(path)] = KeyHolder(path.parent.name, path.stem)
+                keys[read_public(path)] = KeyOwner(path.parent.name, path.stem)
             except ConfigError as error:
                 warnings.add(str(error))
         for warning in warnings - self._warnings:

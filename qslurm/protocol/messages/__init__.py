@@ -21,7 +21,7 @@ from qslurm.protocol.messages.hooks import (
 )
 from qslurm.protocol.messages.message import Done, Message, Number, Refused
 from qslurm.protocol.messages.operators import Release, Reserve, Reserved, SetBackend
-from qslurm.protocol.messages.runtimes import Join, Lease, LeasedTask, LeaseOver, Report, Result, Run
+from qslurm.protocol.messages.runtimes import Join, Lease, LeasedTask, LeaseOver, OrderResult, Report, Run
 from qslurm.protocol.messages.status import (
     BackendStatus,
     GetMetrics,
@@ -66,7 +66,7 @@ Request = (
     | Attend
     | Join
     | Report
-    | Result
+    | OrderResult
     | LeaseOver
 )
 Reply = (
@@ -119,6 +119,7 @@ __all__ = [
     "Metrics",
     "NotAdmitted",
     "Number",
+    "OrderResult",
     "Pending",
     "Refused",
     "Release",
@@ -127,7 +128,6 @@ __all__ = [
     "Request",
     "Reserve",
     "Reserved",
-    "Result",
     "Run",
     "SetBackend",
     "Status",

@@ -13,7 +13,7 @@ import msgspec
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.messages import Message, Number, Result, Run
+from qslurm.protocol.messages import Message, Number, OrderResult, Run
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
 
@@ -60,7 +60,7 @@ class Enlist(Message, frozen=True):
     attempt: Number = 0
 
 
-class Heartbeat(Message, frozen=True):
+class RuntimeHeartbeat(Message, frozen=True):
     """The runtime is alive; `health` is its target's."""
 
     instance: bytes
@@ -73,7 +73,7 @@ class RemoteResult(Message, frozen=True):
 
     instance: bytes
     claim: Claim
-    result: Result
+    result: OrderResult
 
 
 class Leave(Message, frozen=True):
@@ -127,12 +127,12 @@ class ResultAcknowledged(Message, frozen=True):
 
 
 class HeartbeatReply(Message, frozen=True):
-    """The reply to a Heartbeat. If `known` is false, the runtime has to enlist."""
+    """The reply to a RuntimeHeartbeat. If `known` is false, the runtime has to enlist."""
 
     known: bool
 
 
-FromRuntime = Enlist | Heartbeat | RemoteResult | Leave
+FromRuntime = Enlist | RuntimeHeartbeat | RemoteResult | Leave
 ToRuntime = Enlisted | Declined | Assign | DropOrder | ResultAcknowledged | HeartbeatReply
 
 _from_runtime: msgspec.msgpack.Decoder[FromRuntime] = msgspec.msgpack.Decoder(FromRuntime)

@@ -24,7 +24,7 @@ class Report(Message, frozen=True):
 
 
 class Run(Message, frozen=True):
-    """Execute a circuit. Its Result has the same `order`, a number that is never used twice."""
+    """Execute a circuit. Its OrderResult has the same `order`, a number that is never used twice."""
 
     order: Number
     circuit: str
@@ -34,7 +34,7 @@ class Run(Message, frozen=True):
     file: str = "circuit"
 
 
-class Result(Message, frozen=True):
+class OrderResult(Message, frozen=True):
     """The result of an order. With an `error` the other fields are unset, and `kind` names the class of qslurm.errors.
 
     The kind `try_later` returns the order to the queue; with `begun` that counts as a try.

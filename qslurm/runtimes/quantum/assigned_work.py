@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.errors import UsedUpError
-from qslurm.protocol.messages import Result
+from qslurm.protocol.messages import OrderResult
 from qslurm.protocol.messages.remote_runtimes import Assign, Claim, Enlisted, RemoteResult
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import BackendType
@@ -142,7 +142,7 @@ class AssignedWork:
         if pool is None:
             return
         for result in pool.receive():
-            if isinstance(result, Result) and result.order in self._running:
+            if isinstance(result, OrderResult) and result.order in self._running:
                 self._finish(self._running[result.order].assigned.claim, result)
         for runtime in pool.ended():
             self._runtime_ended(pool, runtime)
@@ -163,7 +163,7 @@ class AssignedWork:
             self._poller.unregister(source)
         pool.close(lambda: None)
 
-    def _finish(self, claim: Claim, result: Result) -> None:
+    def _finish(self, claim: Claim, result: OrderResult) -> None:
         self._running.pop(claim.order, None)
         answer = RemoteResult(instance=self._instance, claim=claim, result=result)
         self._results[claim.order] = answer
@@ -179,13 +179,13 @@ class AssignedWork:
                 )
 
 
-def _ended(running: _Running, why: str) -> Result:
+def _ended(running: _Running, why: str) -> OrderResult:
     """The result of an execution whose process was killed for what it did."""
     kind = UsedUpError.kind if why == running.assigned.used_up else "job_failed"
     seconds = time.monotonic() - running.since
-    return Result(runtime=0, order=0, error=f"{why}.", kind=kind, seconds=seconds)
+    return OrderResult(runtime=0, order=0, error=f"{why}.", kind=kind, seconds=seconds)
 
 
-def _lost(why: str) -> Result:
+def _lost(why: str) -> OrderResult:
     """The result of an execution that was lost; it counts as a try, and is tried once more."""
-    return Result(runtime=0, order=0, error=f"{why}.", kind=TryLaterError.kind, begun=True)
+    return OrderResult(runtime=0, order=0, error=f"{why}.", kind=TryLaterError.kind, begun=True)

@@ -26,11 +26,11 @@ from qslurm.protocol.messages.remote_runtimes import (
     DropOrder,
     Enlist,
     Enlisted,
-    Heartbeat,
     HeartbeatReply,
     Leave,
     RemoteResult,
     ResultAcknowledged,
+    RuntimeHeartbeat,
     decode_to_runtime,
     encode_frames,
 )
@@ -179,7 +179,9 @@ class JoinService:
             return
         self._next_send = now + welcome.beat_s
         self._reported = health
-        self._send(Heartbeat(instance=self._instance, health=health, backend_type=self._work.backend_type))
+        self._send(
+            RuntimeHeartbeat(instance=self._instance, health=health, backend_type=self._work.backend_type)
+        )
 
     def _enlistment(self) -> Enlist:
         return Enlist(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT, decode_request, encode
-from qslurm.protocol.messages import Join, Lease, LeaseOver, Message, Report, Result
+from qslurm.protocol.messages import Join, Lease, LeaseOver, Message, OrderResult, Report
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
 from qslurm.runtimes.lanes.lane_channel import LaneChannel
@@ -92,18 +92,18 @@ class RuntimePool:
                 if now >= self._not_before[name]:
                     self._start(backend, now)
 
-    def receive(self) -> list[Result | LeaseOver]:
+    def receive(self) -> list[OrderResult | LeaseOver]:
         """Process the messages of the runtimes, and return their results."""
         import zmq
 
-        results: list[Result | LeaseOver] = []
+        results: list[OrderResult | LeaseOver] = []
         while True:
             try:
                 frames = self.router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return results
             message = self._process_message(frames)
-            if isinstance(message, Result | LeaseOver):
+            if isinstance(message, OrderResult | LeaseOver):
                 results.append(message)
 
     def idle(self) -> list[Runtime]:
@@ -237,7 +237,7 @@ class RuntimePool:
         except (ValueError, InvalidInputError):
             log.warning("malformed message from a quantum runtime")
             return None
-        if not isinstance(message, Join | Report | Result | LeaseOver):
+        if not isinstance(message, Join | Report | OrderResult | LeaseOver):
             return None
         runtime = self.runtimes.get(message.runtime)
         if runtime is None or not hmac.compare_digest(runtime.secret, secret):

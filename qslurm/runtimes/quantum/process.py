@@ -1,6 +1,6 @@
 """The process of a quantum runtime: joins the dispatcher, executes circuits, and can be killed at any time.
 
-It is a DEALER to the dispatcher's ROUTER: the reply to its Join, and to each Result, is the next circuit; in
+It is a DEALER to the dispatcher's ROUTER: the reply to its Join, and to each OrderResult, is the next circuit; in
 between it may Report its target's health. A plug-in (plugin.py), chosen by name, executes.
 """
 
@@ -19,7 +19,7 @@ import msgspec
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import JobFailedError, QslurmError
 from qslurm.protocol.dispatcher_frames import decode_reply, encode
-from qslurm.protocol.messages import Execute, Join, Lease, LeaseOver, Message, Report, Result, Run
+from qslurm.protocol.messages import Execute, Join, Lease, LeaseOver, Message, OrderResult, Report, Run
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.lanes.lane_service import serve_lease
@@ -181,22 +181,22 @@ def _serve_lease(lease: Lease, link: _DispatcherLink, runtime: QuantumRuntime, s
     link.send(LeaseOver(runtime=setup.runtime, kept=kept))
 
 
-def _health_after(result: Result | None, health: Health) -> Health:
+def _health_after(result: OrderResult | None, health: Health) -> Health:
     """A target that returns a circuit is not ready, whatever it reports: otherwise it would get it again at once."""
     if result is not None and result.kind == TryLaterError.kind and not result.begun and health.ready:
         return Health("offline", result.error.rstrip("."))
     return health
 
 
-def perform(run: Run, runtime: QuantumRuntime, setup: RuntimeSetup) -> Result:
-    """Execute one circuit; one that cannot be executed is a Result with an error."""
+def perform(run: Run, runtime: QuantumRuntime, setup: RuntimeSetup) -> OrderResult:
+    """Execute one circuit; one that cannot be executed is an OrderResult with an error."""
     from qslurm.circuits.check import check_circuit
 
     started = time.perf_counter()
 
-    def failed(error: str, kind: str, *, begun: bool = False) -> Result:
+    def failed(error: str, kind: str, *, begun: bool = False) -> OrderResult:
         seconds = time.perf_counter() - started
-        return Result(
+        return OrderResult(
             runtime=setup.runtime, order=run.order, seconds=seconds, error=error, kind=kind, begun=begun
         )
 
@@ -214,7 +214,7 @@ def perform(run: Run, runtime: QuantumRuntime, setup: RuntimeSetup) -> Result:
         return failed(str(error), error.kind)
     except MemoryError:
         return failed("The circuit needs more memory than the quantum runtime has.", "job_failed")
-    return Result(
+    return OrderResult(
         runtime=setup.runtime,
         order=run.order,
         shots_done=outcome.shots_done,

@@ -6,7 +6,7 @@ from qslurm.c2.dispatcher.tasks import quota
 from qslurm.c2.dispatcher.tasks.task import Execution
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store.task_states import ExecutionState, TaskState, is_open
-from qslurm.protocol.messages import Executed, Result, Run
+from qslurm.protocol.messages import Executed, OrderResult, Run
 from qslurm.protocol.messages.remote_runtimes import Claim
 from qslurm.runtimes.health import TryLaterError
 from qslurm.system.event_log import EventLog
@@ -43,7 +43,7 @@ def assign(registry: TaskRegistry, backend: str, runtime: int) -> Run | None:
     )
 
 
-def result(registry: TaskRegistry, message: Result) -> int | None:
+def result(registry: TaskRegistry, message: OrderResult) -> int | None:
     """A quantum runtime has done its order: the task that has its outcome. One that nobody waits for is dropped."""
     runtime, execution = registry.running.get(message.order, (0, None))
     if execution is None or runtime != message.runtime:
@@ -63,7 +63,7 @@ def result(registry: TaskRegistry, message: Result) -> int | None:
     return execution.task
 
 
-def accept_result(registry: TaskRegistry, claim: Claim, message: Result) -> None:
+def accept_result(registry: TaskRegistry, claim: Claim, message: OrderResult) -> None:
     """A quantum runtime has an answer to what it was given before a pause, of its own or of the dispatcher's.
 
     It counts unless the execution has an outcome by now, or runs at another quantum runtime.
@@ -117,7 +117,7 @@ def _is(execution: Execution, claim: Claim) -> bool:
     )
 
 
-def _outcome(message: Result, seq: int, shots: int) -> Executed:
+def _outcome(message: OrderResult, seq: int, shots: int) -> Executed:
     return Executed(
         seq=seq,
         shots_requested=shots,

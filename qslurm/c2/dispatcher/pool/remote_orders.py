@@ -12,7 +12,7 @@ import msgspec
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store import statements
-from qslurm.protocol.curve.allowed_keys import KeyHolder
+from qslurm.protocol.curve.allowed_keys import KeyOwner
 from qslurm.protocol.messages import Message
 from qslurm.protocol.messages.remote_runtimes import (
     Assign,
@@ -36,7 +36,7 @@ class Remote:
 
     number: int
     key: bytes
-    holder: KeyHolder
+    holder: KeyOwner
     instance: bytes
     workers: int
     address: bytes
@@ -193,6 +193,6 @@ class RemoteOrders:
             self._take_back(order)
 
 
-def log_fields_of(holder: KeyHolder) -> dict[str, str]:
+def log_fields_of(holder: KeyOwner) -> dict[str, str]:
     """What a line of the log calls a runtime."""
     return {"backend": holder.group, "runtime": holder.name}

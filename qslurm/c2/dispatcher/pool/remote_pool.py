@@ -17,7 +17,7 @@ from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.pool.remote_orders import Remote, RemoteOrders, log_fields_of
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.errors import InvalidInputError, QslurmError
-from qslurm.protocol.curve.allowed_keys import AllowedKeys, KeyHolder
+from qslurm.protocol.curve.allowed_keys import AllowedKeys, KeyOwner
 from qslurm.protocol.curve.key_files import read_keys
 from qslurm.protocol.curve.zap import ZapHandler, sender_key
 from qslurm.protocol.messages import Message
@@ -29,10 +29,10 @@ from qslurm.protocol.messages.remote_runtimes import (
     Enlist,
     Enlisted,
     FromRuntime,
-    Heartbeat,
     HeartbeatReply,
     Leave,
     RemoteResult,
+    RuntimeHeartbeat,
     decode_from_runtime,
     encode_frames,
 )
@@ -56,7 +56,7 @@ class _Origin:
     """How a message came: by whose key, and where an answer goes."""
 
     key: bytes
-    holder: KeyHolder
+    holder: KeyOwner
     address: bytes
     descriptor: int
 
@@ -204,7 +204,7 @@ class RemoteRuntimePool:
         except InvalidInputError as error:
             log.warning("malformed message from a runtime", key=key.decode(), why=error.message)
             return
-        if not isinstance(message, Heartbeat):
+        if not isinstance(message, RuntimeHeartbeat):
             self._allowed.reload()
         holder, descriptor = self._allowed.keys.get(key), _descriptor(frames[-1])
         if holder is None:
@@ -221,7 +221,7 @@ class RemoteRuntimePool:
         self._take_from(remote, message)
 
     def _take_from(self, remote: Remote, message: FromRuntime) -> None:
-        if isinstance(message, Heartbeat):
+        if isinstance(message, RuntimeHeartbeat):
             if message.health != remote.health:
                 state, why = message.health.state, message.health.reason
                 log.info("target reports", **log_fields_of(remote.holder), state=state, why=why)

@@ -23,8 +23,8 @@ from qslurm.protocol.messages import (
     Execute,
     Executed,
     Message,
+    OrderResult,
     Refused,
-    Result,
 )
 from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, slow_circuit
@@ -64,7 +64,9 @@ class Platform:
         run = assignment.assign(self.registry, "qx", 7)
         assert run is not None
         self.now += seconds
-        assignment.result(self.registry, Result(runtime=7, order=run.order, shots_done=1, seconds=seconds))
+        assignment.result(
+            self.registry, OrderResult(runtime=7, order=run.order, shots_done=1, seconds=seconds)
+        )
 
     def how(self, task: int) -> tuple[str, str]:
         found = self.registry.tasks[task]

@@ -24,9 +24,9 @@ from qslurm.protocol.messages import (
     Execute,
     Executed,
     Finish,
+    OrderResult,
     Refused,
     Reserve,
-    Result,
     Run,
 )
 from tests.unit.c2.dispatcher.running import circuit_job, hybrid_job
@@ -170,7 +170,7 @@ class Day(RuleBasedStateMachine):
     def a_result_comes(self, data: st.DataObject, good: bool) -> None:
         order = data.draw(st.sampled_from(sorted(self.given)))
         runtime, _ = self.given[order]
-        result = Result(
+        result = OrderResult(
             runtime=runtime,
             order=order,
             counts={"0": 10},
@@ -271,7 +271,7 @@ class Day(RuleBasedStateMachine):
             run = assignment.assign(self.registry, "qx", 0)
             assert run is not None
             assignment.result(
-                self.registry, Result(runtime=0, order=run.order, counts={"0": 1}, shots_done=1)
+                self.registry, OrderResult(runtime=0, order=run.order, counts={"0": 1}, shots_done=1)
             )
         for runtime, _ in self.given.values():
             assignment.lost(self.registry, runtime, "It ended", fail=True)
@@ -305,7 +305,7 @@ def test_a_job_that_slurm_may_call_completed_is_on_the_disk_and_circuits_are_wai
     step_sessions.execute(registry, Execute(task=attached.task, seq=0, circuit="x", shots=1))
     run = assignment.assign(registry, "qx", 1)
     assert run is not None
-    assignment.result(registry, Result(runtime=1, order=run.order, shots_done=1))
+    assignment.result(registry, OrderResult(runtime=1, order=run.order, shots_done=1))
     step_sessions.conclude(registry, Conclude(task=attached.task, final_result="{}"))
     assert not must_last()
     hook_requests.finish(registry, Finish(job_id=1, restart=0, state="COMPLETED"))

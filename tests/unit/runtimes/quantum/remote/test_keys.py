@@ -13,7 +13,7 @@ from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig,
 from qslurm.c2.dispatcher.dispatcher_service import check_config
 from qslurm.cli.app import qslurm
 from qslurm.errors import ConfigError, InvalidInputError
-from qslurm.protocol.curve.allowed_keys import AllowedKeys, KeyHolder
+from qslurm.protocol.curve.allowed_keys import AllowedKeys, KeyOwner
 from qslurm.protocol.curve.key_files import make_keys, read_keys, read_public
 
 
@@ -65,12 +65,12 @@ def test_the_folder_says_who_is_allowed_and_what_can_not_be_trusted_allows_nothi
     with caplog.at_level(logging.WARNING):
         allowed.reload()
         allowed.reload()
-    assert allowed.keys == {pair.public: KeyHolder("spin2", "lab")}
+    assert allowed.keys == {pair.public: KeyOwner("spin2", "lab")}
     assert caplog.text.count("key ignored") == 1
     (tmp_path / "spin2" / "open.pub").chmod(0o644)
     (tmp_path / "spin2" / "lab.pub").unlink()
     allowed.reload()
-    assert allowed.keys == {other.public: KeyHolder("spin2", "open")}
+    assert allowed.keys == {other.public: KeyOwner("spin2", "open")}
 
 
 @pytest.mark.parametrize(

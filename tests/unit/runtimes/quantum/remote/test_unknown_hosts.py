@@ -12,7 +12,7 @@ import zmq
 
 from qslurm.protocol.curve import zap
 from qslurm.protocol.curve.key_files import KeyPair, read_public
-from qslurm.protocol.messages import Message, Result
+from qslurm.protocol.messages import Message, OrderResult
 from qslurm.protocol.messages.remote_runtimes import (
     PROTOCOL,
     Assign,
@@ -20,11 +20,11 @@ from qslurm.protocol.messages.remote_runtimes import (
     Declined,
     Enlist,
     Enlisted,
-    Heartbeat,
     HeartbeatReply,
     Leave,
     RemoteResult,
     ResultAcknowledged,
+    RuntimeHeartbeat,
     decode_to_runtime,
     encode_frames,
 )
@@ -55,7 +55,7 @@ class Raw:
 
         def heard() -> T | None:
             if not self._link.poll(50):
-                self.say(Heartbeat(instance=self.instance, health=Health()))
+                self.say(RuntimeHeartbeat(instance=self.instance, health=Health()))
                 return None
             message = decode_to_runtime(self._link.recv_multipart())
             if message == HeartbeatReply(known=False) and kind is not HeartbeatReply:
@@ -66,7 +66,7 @@ class Raw:
 
     def join(self) -> None:
         self.enlist(Enlisted)
-        self.say(Heartbeat(instance=self.instance, health=Health()))
+        self.say(RuntimeHeartbeat(instance=self.instance, health=Health()))
         assert self.hear(HeartbeatReply).known
 
     def enlist(self, kind: type[T], **other: object) -> T:
@@ -87,7 +87,7 @@ def raw(place: Site, keys: KeyPair) -> Iterator[Raw]:
 
 
 def answer_to(claim: Claim, instance: bytes) -> RemoteResult:
-    result = Result(runtime=0, order=claim.order, shots_done=10, counts={"11": 10}, seconds=9.0)
+    result = OrderResult(runtime=0, order=claim.order, shots_done=10, counts={"11": 10}, seconds=9.0)
     return RemoteResult(instance=instance, claim=claim, result=result)
 
 
