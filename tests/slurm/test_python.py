@@ -8,7 +8,7 @@ from people import Researcher, operator
 pytestmark = pytest.mark.slurm
 
 PROGRAM = '''
-import asyncio, concurrent.futures, json
+import asyncio, concurrent.futures, json, subprocess
 from qslurm import Center
 from qslurm.errors import CircuitError, JobCancelledError, JobFailedError
 
@@ -30,11 +30,12 @@ with Center(backend="qx") as center:
     found["map"] = [r.counts for r in center.map([FLIP, SAME, FLIP], shots=10, timeout=90)]
 
     wrong = "def execute(qi):\\n    raise ValueError('as it must')\\ndef finalize(r):\\n    return {}\\n"
-    many = list(center.map([FLIP, SAME] * 12 + [wrong], shots=10, timeout=90, return_exceptions=True))
+    many = list(center.map([FLIP, SAME] * 12 + [wrong], shots=10, return_exceptions=True))
     found["many"] = [result.counts for result in many[:-1]] == [{"1": 10}, {"0": 10}] * 12
     found["theirs"] = [type(many[-1]).__name__, len({result.job_id for result in many[:-1]})]
-    left = center.map(["#!/bin/sh\\nsleep 300\\n"] * 2)
-    ids = [job for job, _ in left._pending]
+    left = center.map(["#!/bin/sh\\nsleep 300\\n"] * 2, job_name="left")
+    queue = json.loads(subprocess.check_output(["qslurm", "queue", "--json", "--name", "left"]))
+    ids = [job["job_id"] for job in queue["jobs"]]
     left.close()
     found["left"] = [isinstance(center.job(job).exception(60), JobCancelledError) for job in ids]
 
