@@ -189,7 +189,7 @@ class Gate:
                         partition=record.partition,
                         waited_because=record.reason,
                     )
-                case "forget":
+                case "remove":
                     self._spool.remove(record)
                 case "wait":
                     pass

@@ -100,13 +100,13 @@ def backoff_s(times: int) -> float:
 
 def release(
     record: TurnedAwayJob, job: JobInfo | None, *, runs: bool, now: float, age_s: float
-) -> Literal["start", "wait", "forget"]:
+) -> Literal["start", "wait", "remove"]:
     """What to do with a job that was requeued `age_s` ago; `runs` tells whether its partition starts jobs.
 
     `now` is in Unix seconds. Not started are jobs that are held, and those whose user requested a later start.
     """
     if job is None or job.is_final or job.state == "RUNNING":
-        return "forget"
+        return "remove"
     if job.state != "PENDING" or job.eligible <= now:
         return "wait"
     if job.eligible > record.when + REQUEUE_DELAY_S:
@@ -162,7 +162,7 @@ class Ages:
         self._since: dict[Hashable, float] = {}
 
     def of(self, names: Iterable[Hashable], now: float) -> dict[Hashable, float]:
-        """The age of each of these names in seconds; names that are missing here are forgotten."""
+        """The age of each of these names in seconds; others are dropped."""
         self._since = {name: self._since.get(name, now) for name in names}
         return {name: now - since for name, since in self._since.items()}
 

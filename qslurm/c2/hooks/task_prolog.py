@@ -51,7 +51,7 @@ def may_begin(
 
     job_id, restart = _which(environment)
     question = Begin(job_id=job_id, restart=restart, launch=secrets.token_hex(16))
-    began, said = clock(), ""
+    began, shown = clock(), ""
     with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
         while True:
             try:
@@ -66,9 +66,9 @@ def may_begin(
             if clock() - began >= limit_s:
                 say(f"print qslurm: {why}")
                 return DO_NOT_RUN
-            if why != said:
+            if why != shown:
                 say(f"print qslurm: waiting: {why}")
-                said = why
+                shown = why
             sleep(PAUSE_S)
 
 

@@ -78,8 +78,8 @@ def verify(token: str, keyring: Keyring, user_prefix: str, now: float) -> str:
     """The center of a valid token; TokenError if it is invalid or has expired."""
     if not token or len(token) > LIMIT:
         raise TokenError("The request carries no valid token.", hint=_HINT)
-    said = inspect(token)  # unverified: only to select the key
-    key, algorithm = _key_for(said.algorithm, said.key_id, keyring)
+    unverified = inspect(token)  # only to select the key
+    key, algorithm = _key_for(unverified.algorithm, unverified.key_id, keyring)
     try:
         claims = jwt.decode(
             token,
@@ -92,11 +92,12 @@ def verify(token: str, keyring: Keyring, user_prefix: str, now: float) -> str:
     except jwt.PyJWTError:
         # Not chained, and the same message for every reason: an attacker learns nothing.
         raise TokenError("The token was not issued to your center by this C2.") from None
-    if said.expired(now) and said.expires is not None:
+    if unverified.expired(now) and unverified.expires is not None:
         raise TokenError(
-            f"The token {describe_expiry(said.expires, now)}.", hint="Ask C2's operators for a new token."
+            f"The token {describe_expiry(unverified.expires, now)}.",
+            hint="Ask C2's operators for a new token.",
         )
-    return _center(claims, said.key_id if algorithm == "RS256" else None, user_prefix)
+    return _center(claims, unverified.key_id if algorithm == "RS256" else None, user_prefix)
 
 
 def _key_for(algorithm: str, key_id: str, keyring: Keyring) -> tuple[Any, str]:

@@ -40,7 +40,7 @@ class _Center:
     number: int = 0
     """The number of the last change."""
 
-    forgotten: int = 0
+    dropped: int = 0
     """The highest number of a job that is gone and no longer kept."""
 
 
@@ -103,7 +103,7 @@ class CenterChanges:
         match = _CURSOR.fullmatch(since)
         if match and match[1] == self._epoch:
             number, base = int(match[2]), int(match[3])
-            if known.forgotten <= base <= known.number and number <= known.number:
+            if known.dropped <= base <= known.number and number <= known.number:
                 return number, base, False
         return 0, known.number, True
 
@@ -136,5 +136,5 @@ def _compact(center: _Center, kept: int, slack: int) -> None:
         old = [entry for entry in center.log if entry[1] not in center.jobs][:too_many]
         for at, job_id in old:
             del center.changed[job_id]
-            center.forgotten = at
+            center.dropped = at
         center.log = [entry for entry in center.log if entry[1] in center.changed]

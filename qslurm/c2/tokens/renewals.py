@@ -115,16 +115,16 @@ class Renewals:
         """A token's claims and key, if its center's key has signed it for that center's user."""
         import jwt
 
-        said = inspect(token)  # not verified yet
-        if said.algorithm != "RS256":
+        claims = inspect(token)  # not verified until jwt.decode
+        if claims.algorithm != "RS256":
             raise TokenError(
                 "Only tokens signed with a center's own key (RS256) can be renewed.",
                 hint=_ASK,
             )
-        if not CENTER_NAME.fullmatch(said.key_id) or said.user != self._prefix + said.key_id:
+        if not CENTER_NAME.fullmatch(claims.key_id) or claims.user != self._prefix + claims.key_id:
             raise TokenError(_FORGED, hint=_ASK)
         try:
-            key = self._keys.key(said.key_id)
+            key = self._keys.key(claims.key_id)
             jwt.decode(
                 token,
                 key.public_key(),
@@ -134,9 +134,9 @@ class Renewals:
         except (InvalidInputError, jwt.PyJWTError):
             # not chained, and the same message for an unknown and a wrong key: an attacker learns nothing
             raise TokenError(_FORGED, hint=_ASK) from None
-        if said.expired(now):
-            raise TokenError(f"The token {describe_expiry(said.expires or 0, now)}.", hint=_ASK)
-        return said, key
+        if claims.expired(now):
+            raise TokenError(f"The token {describe_expiry(claims.expires or 0, now)}.", hint=_ASK)
+        return claims, key
 
 
 def _since(terms: RenewalTerms, now: float) -> str:

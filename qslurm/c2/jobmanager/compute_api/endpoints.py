@@ -192,8 +192,8 @@ class ComputeApi:
         return create
 
     def _create_file(self, request: ApiRequest) -> Document:
-        asked = request.read(bodies.FileIn)
-        fields, text = asked.fields(), asked.content
+        body = request.read(bodies.FileIn)
+        fields, text = body.fields(), body.content
         self._refuse_orphan(request, "file", fields)
         return bodies.file(self._records.put(request.center, "file", fields, text), text)
 
@@ -245,16 +245,16 @@ class ComputeApi:
     def _create_job(self, request: ApiRequest) -> Document:
         from qslurm.payload.comment import new_key
 
-        asked = request.read(bodies.JobIn)
-        file = self._record(request, "file", asked.file_id)
-        batch = self._record(request, "batch_job", asked.batch_job_id)
+        body = request.read(bodies.JobIn)
+        file = self._record(request, "file", body.file_id)
+        batch = self._record(request, "batch_job", body.batch_job_id)
         if batch["queued_at"] is not None:
             raise RefusedError(f"Batch {batch.id} is already enqueued.")
         if len(self._jobs_of(request, batch)) >= _MOST_JOBS:
             raise InvalidRequestError(f"Batch {batch.id} already has {_MOST_JOBS} jobs, the limit.")
-        self._check(request, file, asked, self._backend(batch["backend_type_id"]))
-        fields = msgspec.to_builtins(asked) | {
-            "raw_data_enabled": bool(asked.raw_data_enabled),
+        self._check(request, file, body, self._backend(batch["backend_type_id"]))
+        fields = msgspec.to_builtins(body) | {
+            "raw_data_enabled": bool(body.raw_data_enabled),
             "key": new_key(),
             "run": None,
             "over": None,
@@ -262,13 +262,13 @@ class ComputeApi:
         return self._document(request, "job", self._records.put(request.center, "job", fields))
 
     def _check(
-        self, request: ApiRequest, file: ApiRecord, asked: bodies.JobIn, backend: BackendStatus
+        self, request: ApiRequest, file: ApiRecord, body: bodies.JobIn, backend: BackendStatus
     ) -> None:
         """Check a job, one of a center's at a time: parsing a large circuit takes seconds."""
         with self._checking_lock:
             checking = self._checking.setdefault(request.center, threading.Lock())
         with checking:
-            check_job(file, self._records.text(file), asked, backend)
+            check_job(file, self._records.text(file), body, backend)
 
     def _enqueue(self, request: ApiRequest) -> Document:
         """Submit a batch's jobs. After an interruption a second request submits the rest: each job has a key."""

@@ -16,7 +16,7 @@ from qslurm.protocol.messages import BackendStatus
 _NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
 
 
-def check_job(file: ApiRecord, text: str, asked: JobIn, backend: BackendStatus) -> None:
+def check_job(file: ApiRecord, text: str, body: JobIn, backend: BackendStatus) -> None:
     """InvalidInputError for a job that would fail, before it waits in the queue.
 
     A separate process with limits parses the file, as for a job's admission.
@@ -27,7 +27,7 @@ def check_job(file: ApiRecord, text: str, asked: JobIn, backend: BackendStatus) 
     if language not in {CQASM, PYTHON}:
         raise InvalidInputError(f"{name}: unknown language {language}.")
     kind: Literal["circuit", "hybrid"] = "circuit" if language == CQASM else "hybrid"
-    shots = asked.number_of_shots or 1
+    shots = body.number_of_shots or 1
     if kind == "circuit" and shots > backend.max_shots:
         raise InvalidInputError(f"{name}: {shots} shots exceed the backend's limit of {backend.max_shots}.")
     if wrong := refusal_reason(Envelope(kind=kind, source=text, file=name), backend.qubits):

@@ -163,8 +163,8 @@ def test_a_job_between_two_states_is_looked_at_again(state: str) -> None:
 
 @pytest.mark.parametrize("state", ["RUNNING", "CANCELLED", "COMPLETED", "FAILED"])
 def test_the_record_of_a_job_that_runs_or_has_ended_is_forgotten(state: str) -> None:
-    assert release(turned(), job(state), runs=True, now=NOW, age_s=0) == "forget"
-    assert release(turned(), None, runs=False, now=NOW, age_s=0) == "forget"
+    assert release(turned(), job(state), runs=True, now=NOW, age_s=0) == "remove"
+    assert release(turned(), None, runs=False, now=NOW, age_s=0) == "remove"
 
 
 def test_a_job_turned_away_again_and_again_is_started_less_and_less_often() -> None:
