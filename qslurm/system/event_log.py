@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from qslurm.system.logfmt import Field, line
 
@@ -20,9 +21,10 @@ _LEVELS = {
 class RateLimit(logging.Filter):
     """Limits records per minute for events that anyone can cause; the next record counts the dropped ones."""
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._most = per_minute
+        self._clock = clock
         self._lock = threading.Lock()
         self._passed = self._left_out = 0
         self._since = float("-inf")
@@ -30,7 +32,7 @@ class RateLimit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to log this record."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             if now - self._since >= 60.0:
                 self._since, self._passed = now, 0
             if self._passed >= self._most:
