@@ -57,7 +57,7 @@ class _SubmittedJob(NamedTuple):
     since: float
 
 
-class Execution(NamedTuple):
+class ExecutionKey(NamedTuple):
     """Two executions with the same values are the same."""
 
     program: str
@@ -77,7 +77,7 @@ class JobRunner:
         self._guard = Guard("qslurm.runtimes.quantum_inspire.job_guard", settings)
         self._type_id: int | None = None
         self._open: list[int] = []  # jobs that may not have ended
-        self._unfetched: dict[Execution, _SubmittedJob] = {}
+        self._unfetched: dict[ExecutionKey, _SubmittedJob] = {}
 
     def close(self) -> None:
         """Cancel jobs that have not started, and close the connection; the guard tries what fails here."""
@@ -110,7 +110,7 @@ class JobRunner:
         with `begun` if the outcome could not be fetched (the same circuit, executed again, then resumes its
         job), and without `begun` if nothing has been executed.
         """
-        execution = Execution(readout.program, shots, raw_data)
+        execution = ExecutionKey(readout.program, shots, raw_data)
         deadline = time.monotonic() + self._limit_s
         submitted = self._unfetched.pop(execution, None)
         is_resumed = submitted is not None
@@ -132,7 +132,7 @@ class JobRunner:
 
     # --- submitting ----------------------------------------------------------------------------------
 
-    def _submit(self, execution: Execution, file: str) -> _SubmittedJob:
+    def _submit(self, execution: ExecutionKey, file: str) -> _SubmittedJob:
         """Create the job and all that it needs; nothing is executed yet."""
         try:
             if self._type_id is None:
@@ -183,7 +183,7 @@ class JobRunner:
     # --- waiting and fetching ------------------------------------------------------------------------
 
     def _fetch(
-        self, submitted: _SubmittedJob, execution: Execution, qubits: int, file: str, deadline: float
+        self, submitted: _SubmittedJob, execution: ExecutionKey, qubits: int, file: str, deadline: float
     ) -> PlatformResult:
         try:
             job = self._wait_for_end(submitted, file, deadline)
@@ -273,7 +273,7 @@ class JobRunner:
         self._guard.note(" ".join(map(str, self._open)))
 
 
-def checked_result(result: Any, execution: Execution, qubits: int, longest_s: float) -> PlatformResult:
+def checked_result(result: Any, execution: ExecutionKey, qubits: int, longest_s: float) -> PlatformResult:
     """A result as PlatformResult; raises InvalidReplyError if it cannot belong to this execution."""
     try:
         counts = msgspec.convert(result.results, dict[str, int], strict=True)

@@ -12,7 +12,7 @@ import pytest
 from qslurm.c2.jobmanager.compute_api.runner import MeasuredCircuit
 from qslurm.errors import JobFailedError
 from qslurm.runtimes.machine_result import InvalidReplyError
-from qslurm.runtimes.quantum_inspire.job_runner import Execution, PlatformResult, checked_result
+from qslurm.runtimes.quantum_inspire.job_runner import ExecutionKey, PlatformResult, checked_result
 from qslurm.runtimes.quantum_inspire.quantum_inspire_runtime import QuantumInspireRuntime
 from tests.unit.runtimes.quantum_inspire.executions import (
     BELL,
@@ -60,7 +60,7 @@ def measured_of(found: dict[str, Any], *, raw_data: bool = False) -> PlatformRes
     """What is made of a result, as the official client gives it, of BELL with 100 shots."""
     result = SimpleNamespace(job_id=1, results=found["counts"], execution_time_in_seconds=found["seconds"],
                              shots_done=found["shots_done"], raw_data=found["raw_data"])  # fmt: skip
-    return checked_result(result, Execution(BELL, 100, raw_data), 2, 60.0)
+    return checked_result(result, ExecutionKey(BELL, 100, raw_data), 2, 60.0)
 
 
 @pytest.mark.parametrize("changes", [{"counts": {"00": 101}}, {"raw_data": ["00"] * 99}], ids=str)
