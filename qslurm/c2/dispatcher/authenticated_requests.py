@@ -154,7 +154,7 @@ class AuthenticatedRequests:
         elif isinstance(message, SetBackend):
             self._answer(address, self._backends.set(message))
         else:
-            self._answer(address, reservation_requests.order(registry, message))
+            self._answer(address, reservation_requests.handle(registry, message))
 
     def _handle_job_request(self, address: Address, message: Attach | Begin | End, uid: int) -> None:
         """A request of a job's step, its TaskProlog or its TaskEpilog."""
@@ -169,7 +169,7 @@ class AuthenticatedRequests:
         elif isinstance(message, Begin):
             self._answer_step(address, step_sessions.begin(registry, message, uid))
         else:
-            self._answer_step(address, step_sessions.over(registry, message, uid))
+            self._answer_step(address, step_sessions.script_ended(registry, message, uid))
 
     def _admit(self, address: Address, job: Admit, complaint: str | None, began: float) -> None:
         self._backends.update(self._all_runtimes)

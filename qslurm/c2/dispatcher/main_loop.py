@@ -304,8 +304,8 @@ class Dispatcher:
 
     def _serve_remotes(self, remotes: RemoteRuntimePool) -> None:
         now = time.monotonic()
-        remotes.hear(now)
-        remotes.look(now)
+        remotes.receive(now)
+        remotes.check(now)
 
     def _receive_from_runtimes(self) -> None:
         now = time.monotonic()
@@ -313,7 +313,7 @@ class Dispatcher:
             if isinstance(message, LeaseOver):
                 self._step_requests.resume(self._leases.lease_over(message))
                 continue
-            task = assignment.result(self._registry, message)
+            task = assignment.take_result(self._registry, message)
             if task is not None:
                 self._leases.note_served(task, self._pool.runtimes[message.runtime], now)
 

@@ -1,20 +1,20 @@
-"""Operators reserve backends and release them again."""
+"""Operators' requests to reserve backends and to release reservations."""
 
 from __future__ import annotations
 
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
-from qslurm.c2.scheduling.reservations import Reservation, complaint, moment
+from qslurm.c2.scheduling.reservations import Reservation, find_error, moment
 from qslurm.protocol.messages import Done, Message, Refused, Release, Reserve, Reserved
 from qslurm.system.event_log import EventLog
 
 KEPT_S = 86_400.0
-"""How long a window that is over is kept: a clock that was wrong for a moment must not cost one."""
+"""How long a reservation is kept after its end, so that none is lost to a wrong clock."""
 
 log = EventLog(__name__)
 
 
-def order(registry: TaskRegistry, message: Reserve | Release) -> Message:
-    """What an operator asks for; windows that have been over for a day are forgotten on the way."""
+def handle(registry: TaskRegistry, message: Reserve | Release) -> Message:
+    """Carry out an operator's request; reservations that ended a day ago are deleted first."""
     for one in _all(registry):
         if one.ends + KEPT_S <= registry.clock():
             registry.release(one)
@@ -29,7 +29,7 @@ def order(registry: TaskRegistry, message: Reserve | Release) -> Message:
 
 
 def listed(registry: TaskRegistry) -> list[Reservation]:
-    """The windows that are open or to come, first the one that begins first."""
+    """The active and future reservations, by their begin."""
     now = registry.clock()
     return sorted((one for one in _all(registry) if one.ends > now), key=lambda one: (one.begins, one.id))
 
@@ -51,9 +51,9 @@ def _reserve(registry: TaskRegistry, message: Reserve) -> Message:
         job_id=message.job_id,
         reason=message.reason,
     )
-    wrong = complaint(new, list(queue.reservations.values()), now)
-    if wrong:
-        return Refused(kind="invalid_input", reason=wrong)
+    error = find_error(new, list(queue.reservations.values()), now)
+    if error:
+        return Refused(kind="invalid_input", reason=error)
     registry.reserve(new)
     log.info("reserved", **_names(new), begins=moment(new.begins), ends=moment(new.ends))
     known = not new.center or new.center in registry.backends[new.backend].weights

@@ -214,7 +214,7 @@ class StatusViews:
             if execution.state is ExecutionState.QUEUED
         )
         queue = self._registry.queues[backend]
-        return len(numbers), [queue.line.numbered(number) for number in islice(numbers, most)]
+        return len(numbers), [queue.waiting_order.numbered(number) for number in islice(numbers, most)]
 
     def _waiting(self, backend: str, waiting: QueuedExecution, now: float, at: float) -> WaitingStatus:
         registry = self._registry

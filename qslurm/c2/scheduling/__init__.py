@@ -1,1 +1,1 @@
-"""Who is next at a backend: queues, policies, shares, reservations. Plain functions on plain data."""
+"""Scheduling of executions at a backend: queues, policies, fair shares, sessions, reservations."""

@@ -1,8 +1,7 @@
-"""Who is next? Policies are plain functions on plain data: from what waits to the one that goes.
+"""Scheduling policies: pure functions that rank waiting executions. The lowest rank goes first.
 
-A policy ranks what waits; the lowest rank goes first. Ranks do not change while an execution waits, except for
-the standing of its center, so that queue.py can keep them in order instead of looking at everything each time.
-`choose` is what it has to be equal to.
+Ranks do not change while an execution waits, except for the standing of its center, so that waiting_order.py can keep
+executions sorted. `choose` is the reference for it.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 COUPLING_GAP_S = 1.0
-"""A job that takes so long between an outcome and its next circuit couples half as much as one that takes none."""
+"""The gap between an outcome and the next circuit at which a job's coupling is 0.5."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedExecution:
     """An execution in a backend's queue.
 
-    `number` grows with each asked for, and stays on a second try. `job` is C2's job id. `arrived` is when it
-    was asked for (monotonic seconds), `coupling` how often its job couples, from 0 (never) to 1 (at once).
+    `number` increases with each request, and stays when the execution is queued again. `job` is C2's job id. `arrived`
+    is the time of the request (monotonic seconds), `coupling` how often its job couples, from 0 (never) to 1 (at once).
     """
 
     task: int
@@ -37,7 +36,7 @@ Rank = tuple[float, int]
 
 @dataclass(frozen=True)
 class Policy:
-    """`rank` takes what waits and the backend's `ageing_s`; with `by_center` the center's standing goes before it."""
+    """`rank` takes an execution and the backend's `ageing_s`; with `by_center` the center's standing ranks first."""
 
     name: str
     rank: Callable[[QueuedExecution, float], Rank]
@@ -50,8 +49,8 @@ def _first_come(waiting: QueuedExecution, _ageing_s: float) -> Rank:
 
 
 def _coupling_first(waiting: QueuedExecution, ageing_s: float) -> Rank:
-    # What couples counts as if it had come earlier, by `ageing_s` at most: who comes later than that can't
-    # overtake, so everybody's turn comes; and the rank of what waits never changes.
+    # Coupling counts as an earlier arrival, by `ageing_s` at most. Executions that arrive later than that cannot
+    # overtake, so none starves; and ranks of waiting executions never change.
     return waiting.arrived - ageing_s * waiting.coupling, waiting.number
 
 
@@ -59,7 +58,7 @@ FIFO = Policy("fifo", _first_come)
 """First come, first served (the paper's policy)."""
 
 PRIORITY = Policy("priority", _coupling_first, words=", by priority")
-"""Jobs that couple often go first; nobody is overtaken by what comes more than `ageing_s` later."""
+"""Jobs that couple often go first; executions that arrive more than `ageing_s` later cannot overtake."""
 
 FAIR = Policy("fair", _first_come, by_center=True, words=", by fair share")
 """The center that has used the least QPU time for its weight goes first; within a center first come, first served."""
@@ -70,7 +69,7 @@ POLICIES = {policy.name: policy for policy in (FIFO, PRIORITY, FAIR)}
 def choose(
     queue: Sequence[QueuedExecution], policy: Policy, *, ageing_s: float, standing: Mapping[str, float]
 ) -> QueuedExecution:
-    """The next of a queue that must not be empty; `standing` is what each center has used for its weight."""
+    """The next execution of a nonempty queue; `standing` is each center's use divided by its weight."""
 
     def rank(waiting: QueuedExecution) -> tuple[float, Rank]:
         lead = standing.get(waiting.center, float("-inf")) if policy.by_center else 0.0

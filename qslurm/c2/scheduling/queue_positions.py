@@ -1,7 +1,6 @@
-"""What those are told who wait: the place of an execution in its queue, and what it waits for.
+"""The position of a waiting execution in its queue, and why it waits.
 
-The place is the one under the policy in force, if nothing else comes and every execution takes as long as the
-mean: from 1, the next to go.
+The position (from 1, the next one) assumes that nothing else is queued, and that every execution takes the mean time.
 """
 
 from __future__ import annotations
@@ -17,35 +16,35 @@ from qslurm.c2.scheduling.reservations import in_force, moment
 
 
 def position(queue: BackendQueue, waiting: QueuedExecution, now: float, at: float) -> int:
-    """The place of an execution that waits; times as in queue.py."""
-    key = queue.line.key(waiting)
+    """The position of a waiting execution; times as in backend_queue.py."""
+    key = queue.waiting_order.key(waiting)
     window = in_force(queue.reservations.values(), at)
     first_jobs = queue.first_jobs(at)
     if waiting.job in first_jobs:
-        return 1 + queue.line.of_job(waiting.job).bisect_left(key)
+        return 1 + queue.waiting_order.of_job(waiting.job).bisect_left(key)
     if window is not None and window.admits(waiting.center, waiting.job):
         keys = queue.reserved_keys(window)
-        later = sum(key < other for job in first_jobs for other in queue.line.of_job(job))
+        later = sum(key < other for job in first_jobs for other in queue.waiting_order.of_job(job))
         return 1 + keys.bisect_left(key) + later
     ahead = _ahead(queue, waiting, now)
     place = 1 + sum(ahead.values())
     if window is None:
-        return place + sum(_pushed_in_by_job(queue, job, ahead) for job in first_jobs)
+        return place + sum(_overtaking(queue, job, ahead) for job in first_jobs)
     if window.job_id:
-        return place + _pushed_in_by_job(queue, window.job_id, ahead)
-    keys = queue.line.of_center(window.center)
+        return place + _overtaking(queue, window.job_id, ahead)
+    keys = queue.waiting_order.of_center(window.center)
     return place + len(keys) - ahead.get(window.center, keys.bisect_left(key))
 
 
 def reason(
     queue: BackendQueue, backend: str, waiting: QueuedExecution, now: float, at: float
 ) -> tuple[str, int]:
-    """Why an execution waits, in words, and its position."""
+    """Why an execution waits, as text, and its position."""
     place = position(queue, waiting, now, at)
     words = f"{place} of {len(queue)} in the queue of {backend}{queue.policy.words}"
     window = in_force(queue.reservations.values(), at)
     if window is not None and not window.admits(waiting.center, waiting.job):
-        # Whose job it is concerns nobody else; that a center has the backend, everybody.
+        # The job of a reservation is hidden from others; the center is not.
         holder = "another job" if window.job_id else window.holder
         return f"{backend} is reserved for {holder} until {moment(window.ends)}; {words}", place
     if waiting.job not in queue.first_jobs(at) and queue.is_kept_free():
@@ -57,21 +56,21 @@ def reason(
 
 
 def first(queue: BackendQueue, most: int, now: float, at: float) -> list[QueuedExecution]:
-    """The first of what waits, at most so many, whatever the length of the queue; nearly in order of position."""
+    """The first waiting executions, at most `most`, roughly by position; fast for long queues as well."""
     window = in_force(queue.reservations.values(), at)
-    privileged = [queue.line.of_job(job) for job in queue.first_jobs(at)]
+    preferred = [queue.waiting_order.of_job(job) for job in queue.first_jobs(at)]
     if window is not None:
-        privileged.append(queue.reserved_keys(window))
+        preferred.append(queue.reserved_keys(window))
     numbers: dict[int, None] = {}
-    for keys in privileged:
+    for keys in preferred:
         numbers.update((key[1], None) for key in islice(keys, most))
     for number in islice(_by_policy(queue, now), most):
         numbers.setdefault(number)
-    return [queue.line.numbered(number) for number in numbers]
+    return [queue.waiting_order.numbered(number) for number in numbers]
 
 
 def _by_policy(queue: BackendQueue, now: float) -> Iterator[int]:
-    """The numbers of what waits, as `_ahead` has them: each center's turn comes with what it will have used."""
+    """The numbers of waiting executions by policy, as `_ahead` counts them."""
     shares, seconds = queue.shares, queue.seconds if queue.policy.by_center else 0.0
     turns: list[tuple[float, Rank, str, Iterator[Rank]]] = []
 
@@ -80,7 +79,7 @@ def _by_policy(queue: BackendQueue, now: float) -> Iterator[int]:
         if key is not None:
             heappush(turns, (used, key, group, keys))
 
-    for group, keys in queue.line.groups().items():
+    for group, keys in queue.waiting_order.groups().items():
         used = shares.used(group, now) / shares.weight(group) if queue.policy.by_center else 0.0
         next_turn(used, group, iter(keys))
     while turns:
@@ -90,8 +89,12 @@ def _by_policy(queue: BackendQueue, now: float) -> Iterator[int]:
 
 
 def _ahead(queue: BackendQueue, waiting: QueuedExecution, now: float) -> dict[str, int]:
-    """How many of each group the policy puts before it."""
-    groups, own, key = queue.line.groups(), queue.line.group(waiting), queue.line.key(waiting)
+    """How many executions of each group the policy ranks before one."""
+    groups, own, key = (
+        queue.waiting_order.groups(),
+        queue.waiting_order.group(waiting),
+        queue.waiting_order.key(waiting),
+    )
     rank = groups[own].bisect_left(key)
     ahead = {own: rank}
     if not queue.policy.by_center:
@@ -101,20 +104,20 @@ def _ahead(queue: BackendQueue, waiting: QueuedExecution, now: float) -> dict[st
     for center, keys in groups.items():
         if center == own:
             continue
-        # Its turns come until it has used as much for its weight as the own center will have by then.
+        # It goes first until its use by weight is what the own center's will be by then.
         turns = (mine * shares.weight(center) - shares.used(center, now)) / seconds
         whole = round(turns)
         if 0 <= whole < len(keys) and math.isclose(turns, whole, abs_tol=1e-6):
-            ahead[center] = whole + (keys[whole] < key)  # as much: who has waited longer goes first
+            ahead[center] = whole + (keys[whole] < key)  # equal use: first come, first served
         else:
             ahead[center] = min(max(math.ceil(turns), 0), len(keys))
     return ahead
 
 
-def _pushed_in_by_job(queue: BackendQueue, job: int, ahead: dict[str, int]) -> int:
-    """How many of a job that goes first would otherwise go after."""
-    pushed = 0
-    for key in queue.line.of_job(job):
-        group = queue.line.group(queue.line.numbered(key[1]))
-        pushed += queue.line.groups()[group].bisect_left(key) >= ahead[group]
-    return pushed
+def _overtaking(queue: BackendQueue, job: int, ahead: dict[str, int]) -> int:
+    """How many executions of a preferred job overtake those that the policy ranks before them."""
+    overtaking = 0
+    for key in queue.waiting_order.of_job(job):
+        group = queue.waiting_order.group(queue.waiting_order.numbered(key[1]))
+        overtaking += queue.waiting_order.groups()[group].bisect_left(key) >= ahead[group]
+    return overtaking

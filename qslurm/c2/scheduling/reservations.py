@@ -1,4 +1,4 @@
-"""Windows of time in which only one center, or one job, gets a backend. Plain data and plain questions."""
+"""Reservations: windows of time in which only one center, or one job, may use a backend."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 LONGEST_S = 366 * 86_400.0
-"""The longest window, and the longest time ahead: what is beyond is a slip of the pen."""
+"""How far ahead a reservation may end."""
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """One window: from `begins` until `ends` (Unix seconds) only `center`, or only `job_id`, starts executions."""
+    """From `begins` until `ends` (Unix seconds), only executions of `center`, or of `job_id`, start."""
 
     id: int
     backend: str
@@ -23,24 +23,24 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
     def admits(self, center: str, job_id: int) -> bool:
-        """Whether it is for this one."""
+        """Whether it is for this center or job."""
         return job_id == self.job_id if self.job_id else center == self.center
 
     @property
     def holder(self) -> str:
-        """For whom it is; of a job that is nobody's business, neither is said."""
+        """The holder, for messages; "a job" where the job is hidden from the reader."""
         if not self.job_id and not self.center:
             return "a job"
         return f"job {self.job_id}" if self.job_id else f"center {self.center}"
 
 
 def in_force(reservations: Iterable[Reservation], at: float) -> Reservation | None:
-    """The window that is open at a time; of one backend there is at most one."""
+    """The active reservation of a backend; there is at most one."""
     return next((one for one in reservations if one.begins <= at < one.ends), None)
 
 
-def complaint(new: Reservation, others: Sequence[Reservation], now: float) -> str:
-    """What speaks against a new window, as a sentence; "" for nothing."""
+def find_error(new: Reservation, others: Sequence[Reservation], now: float) -> str:
+    """Why a new reservation is invalid, as a sentence; "" if it is valid."""
     if bool(new.center) == bool(new.job_id):
         return "A reservation needs a center or a job, not both."
     if not new.begins < new.ends:
@@ -59,5 +59,5 @@ def complaint(new: Reservation, others: Sequence[Reservation], now: float) -> st
 
 
 def moment(at: float) -> str:
-    """A time in words, as this host's clock shows it."""
+    """A time as text, in this host's time zone."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

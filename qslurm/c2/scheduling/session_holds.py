@@ -1,20 +1,19 @@
-"""Sessions: a hybrid job keeps its place at the backend from one circuit to its next.
+"""Sessions: a hybrid job keeps its place at the backend between two circuits.
 
-What a hold means while others wait: a place at the backend stays free for the job's next circuit, for `idle_s`
-at most, and only if the job usually comes back within that time; and a session ends `longest_s` after it began,
-so that the job takes its turn like everybody else. Times are monotonic seconds.
+While others wait, a place stays free for the job's next circuit for `idle_s` at most, and only if the job's circuits
+usually follow within that time; and a session ends `longest_s` after it began. Times are monotonic seconds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_LAST_COUNTS = 0.3  # against the mean of the gaps before
+_MEAN_WEIGHT = 0.3  # of the last gap in the moving mean
 
 
 @dataclass
-class Rhythm:
-    """How a job couples: `gap_s` is the time from an outcome to its next circuit, a moving mean (None: unknown)."""
+class JobTiming:
+    """A job's executions; `gap_s` is the moving mean from an outcome to its next circuit (None: unknown)."""
 
     center: str
     waiting: int = 0
@@ -22,17 +21,17 @@ class Rhythm:
     ended_at: float | None = None
     gap_s: float | None = None
 
-    def ask(self, now: float) -> None:
-        """The job asks for an execution; one more waits."""
+    def add_request(self, now: float) -> None:
+        """The job requests an execution."""
         if self.ended_at is not None and not self.waiting and not self.running:
             gap = max(0.0, now - self.ended_at)
-            self.gap_s = gap if self.gap_s is None else self.gap_s + _LAST_COUNTS * (gap - self.gap_s)
+            self.gap_s = gap if self.gap_s is None else self.gap_s + _MEAN_WEIGHT * (gap - self.gap_s)
         self.waiting += 1
 
 
 @dataclass
 class SessionHold:
-    """A session. `idle_since` is when the job's last outcome came, None while something of it is under way."""
+    """A session. `idle_since` is the time of the job's last outcome, None while it has executions."""
 
     job: int
     since: float
@@ -40,7 +39,7 @@ class SessionHold:
 
 
 class SessionHolds:
-    """The sessions at one backend, oldest first; at most one for each of its `places`."""
+    """The sessions at one backend; at most one for each of its `places`."""
 
     def __init__(self, places: int, *, idle_s: float, longest_s: float) -> None:
         self._places = places if idle_s > 0 else 0
@@ -53,20 +52,20 @@ class SessionHolds:
         return list(self._holds.values())
 
     def begin(self, job: int, now: float) -> None:
-        """An execution of a job has started: it has a session from now on, if there is a place for one."""
+        """An execution of a job has started: begin a session if there is a place."""
         if job not in self._holds and len(self._holds) < self._places:
             self._holds[job] = SessionHold(job, now)
 
     def resume(self, job: int, now: float) -> float:
-        """The job asks for its next circuit; the answer is how long a place was kept free for it."""
+        """The job requests its next circuit. Returns how long a place was kept free for it."""
         hold = self._holds.get(job)
         if hold is None or hold.idle_since is None:
             return 0.0
         idle, hold.idle_since = max(0.0, now - hold.idle_since), None
         return idle
 
-    def rest(self, job: int, gap_s: float | None, now: float) -> None:
-        """Nothing of the job is under way any more: its place is kept, if it usually comes back in time."""
+    def job_idle(self, job: int, gap_s: float | None, now: float) -> None:
+        """The job has no executions: keep its place if its next circuit usually follows in time."""
         hold = self._holds.get(job)
         if hold is None:
             return
@@ -76,20 +75,20 @@ class SessionHolds:
             del self._holds[job]
 
     def end(self, job: int) -> None:
-        """The job's session is over, if it had one."""
+        """End the job's session, if it has one."""
         self._holds.pop(job, None)
 
     def until(self, hold: SessionHold, *, others_wait: bool) -> float | None:
-        """When a session ends at the latest, if nothing changes; None while nothing ends it."""
+        """The latest end of a session; None if it is not limited at present."""
         ends = [] if hold.idle_since is None else [hold.idle_since + self._idle_s]
         if others_wait:
             ends.append(hold.since + self._longest_s)
         return min(ends, default=None)
 
-    def overdue(self, hold: SessionHold, now: float, *, others_wait: bool) -> float | None:
-        """End a session that has been idle too long, or that lasts too long while others wait.
+    def end_if_overdue(self, hold: SessionHold, now: float, *, others_wait: bool) -> float | None:
+        """End a session that was idle for too long, or that lasts too long while others wait.
 
-        The answer is how long it has been idle, or None if it goes on.
+        Returns how long it was idle, or None if it continues.
         """
         idle = 0.0 if hold.idle_since is None else now - hold.idle_since
         if idle < self._idle_s and not (others_wait and now - hold.since >= self._longest_s):
@@ -98,6 +97,6 @@ class SessionHolds:
         return idle
 
     def next_event(self) -> float:
-        """When `overdue` may have something to end next."""
+        """When `end_if_overdue` may have something to end next."""
         idle = (hold.idle_since + self._idle_s for hold in self.all() if hold.idle_since is not None)
         return min(idle, default=float("inf"))

@@ -1,4 +1,4 @@
-"""What waits at a backend, in order: of each group that competes (centers, or all as one), of each center and job."""
+"""The waiting executions of a backend, sorted: by group (a center, or all as one), by center, and by job."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sortedcontainers import SortedList
 from qslurm.c2.scheduling.fair_share import FairShares
 from qslurm.c2.scheduling.policy import Policy, QueuedExecution, Rank
 
-_ALL = ""  # the one group where centers do not compete
+_ALL = ""  # the only group of a policy without `by_center`
 
-_Place = tuple[float, float, int, str]
-"""A group's standing, the key of its first execution, and its name: groups are in this order."""
+_GroupRank = tuple[float, float, int, str]
+"""A group's standing, the key of its first execution, and its name: the order of groups."""
 
 
 class WaitingOrder:
-    """Executions that wait, by the keys that a policy ranks them by. `shares` say how centers stand."""
+    """Waiting executions, sorted by a policy. `shares` has the centers' standing."""
 
     def __init__(self, policy: Policy, ageing_s: float, shares: FairShares) -> None:
         self._policy = policy
@@ -27,22 +27,22 @@ class WaitingOrder:
         self._of_job: dict[int, SortedList[Rank]] = {}
         self._of_center: dict[str, SortedList[Rank]] = {}
         self._all: SortedList[Rank] = SortedList()
-        self._groups: SortedList[_Place] = SortedList()
-        self._places: dict[str, _Place] = {}
+        self._groups: SortedList[_GroupRank] = SortedList()
+        self._group_ranks: dict[str, _GroupRank] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def all(self) -> list[QueuedExecution]:
-        """What waits, in no particular order."""
+        """All waiting executions, in any order."""
         return list(self._waiting.values())
 
     def first(self) -> QueuedExecution:
-        """The first of the first group; only while something waits."""
+        """The next execution; only if any waits."""
         return self._waiting[self._groups[0][2] if self._policy.by_center else self._all[0][1]]
 
     def numbered(self, number: int) -> QueuedExecution:
-        """The execution with that number."""
+        """The execution with a number."""
         return self._waiting[number]
 
     def of(self, task: int, seq: int) -> QueuedExecution:
@@ -50,27 +50,27 @@ class WaitingOrder:
         return self._waiting[self._numbers[task, seq]]
 
     def of_job(self, job: int) -> SortedList[Rank]:
-        """What waits of a job."""
+        """The keys of a job's waiting executions."""
         return self._of_job.get(job) or SortedList()
 
     def of_center(self, center: str) -> SortedList[Rank]:
-        """What waits of a center."""
+        """The keys of a center's waiting executions."""
         return self._of_center.get(center) or SortedList()
 
     def groups(self) -> Mapping[str, SortedList[Rank]]:
-        """The groups that compete, with what waits in each."""
+        """The groups, with the keys of their waiting executions."""
         return self._of_center if self._policy.by_center else {_ALL: self._all}
 
     def group(self, waiting: QueuedExecution) -> str:
-        """The group it competes in."""
+        """The group of an execution."""
         return waiting.center if self._policy.by_center else _ALL
 
     def key(self, waiting: QueuedExecution) -> Rank:
-        """Where it stands in its group, its center and its job."""
+        """The sort key of an execution in its group, center and job."""
         return self._policy.rank(waiting, self._ageing_s)
 
     def put(self, waiting: QueuedExecution) -> None:
-        """It waits, where its key belongs."""
+        """Insert an execution."""
         key = self.key(waiting)
         self._waiting[waiting.number] = waiting
         self._numbers[waiting.task, waiting.seq] = waiting.number
@@ -82,7 +82,7 @@ class WaitingOrder:
             self._all.add(key)
 
     def remove(self, waiting: QueuedExecution) -> None:
-        """It does not wait any more."""
+        """Remove an execution."""
         key = self.key(waiting)
         del self._waiting[waiting.number], self._numbers[waiting.task, waiting.seq]
         of_job, of_center = self._of_job[waiting.job], self._of_center[waiting.center]
@@ -98,13 +98,13 @@ class WaitingOrder:
             self._all.remove(key)
 
     def place(self, group: str) -> None:
-        """Put a group where its standing and its first one belong; whoever changes its standing says so."""
-        before = self._places.pop(group, None)
+        """Move a group to its position; call this when its standing has changed."""
+        before = self._group_ranks.pop(group, None)
         keys = self._of_center.get(group)
         after = None
         if keys:
             after = (self._shares.standing(group), *keys[0], group)
-            self._places[group] = after
+            self._group_ranks[group] = after
         if after != before:
             if before is not None:
                 self._groups.remove(before)

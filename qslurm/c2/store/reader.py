@@ -1,10 +1,9 @@
-"""Reads the store, beside the dispatcher that writes it: for the job manager and for operators.
+"""Reads the store for the job manager and for operators, while the dispatcher writes it.
 
-Each question opens the file anew, read-only. That costs a fraction of a millisecond, holds no lock between
-questions, and goes on working when the dispatcher, or the file, has been replaced.
+Each query opens the file read-only. That takes a fraction of a millisecond, holds no lock between queries, and still
+works when the dispatcher or the file was replaced.
 
-What jobs have computed is never read to list them, and passed on as the bytes that it is stored as: nested lists take
-eighty times as much memory when they are parsed.
+Results are not read to list jobs, and are passed on as stored JSON: parsed nested lists take eighty times the memory.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from qslurm.errors import QslurmError
 from qslurm.system.sqlite_damage import damaged, is_damage
 
 LONGEST_REASON = 4000
-"""Characters of a reason that are read; a job's own step can send millions."""
+"""Characters of a reason that are read; a job step can send millions."""
 
 _TASK = f"""
 SELECT id, center, job_id, restart, key, kind, backend, name, user, account, origin, state,
@@ -55,11 +54,11 @@ FROM executions WHERE task = ? AND state = 'done' ORDER BY seq LIMIT ? OFFSET ?
 """
 
 MOST_STARTS = 2000
-"""Starts of one submission that are read, the newest: an array has 1000 tasks, each of which may start again."""
+"""The most starts of a submission that are read, newest first: an array has 1000 tasks, which may restart."""
 
 
 class Reader:
-    """Answers questions about tasks; a store that isn't there, or can't be read, is a QslurmError."""
+    """Queries about tasks; QslurmError if the store is missing or cannot be read."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
@@ -86,32 +85,32 @@ class Reader:
         return [_task(row) for row in self._rows(_TASK + where, values)]
 
     def tasks_of(self, center: str, job_ids: Sequence[int]) -> list[TaskRecord]:
-        """The newest task of a center with each of these job ids, as far as there is one; at most 1000 ids."""
+        """The newest task of a center for each of these job ids (at most 1000), where there is one."""
         where = f"WHERE center = ? AND job_id IN ({','.join('?' * len(job_ids))}) ORDER BY id"
         newest = {row[2]: row for row in self._rows(_TASK + where, (center, *job_ids))}
         return [_task(newest[job_id]) for job_id in job_ids if job_id in newest]
 
     def usage(self, center: str, since: float, until: float) -> list[UsageRecord]:
-        """What a center's jobs have used that ended, or were last heard of, in this time (Unix seconds)."""
+        """The use of a center's jobs that ended, or changed last, in this time (Unix seconds)."""
         names = UsageRecord.__struct_fields__
         rows = self._rows(_USAGE, (center, since, until))
         return [UsageRecord(**dict(zip(names, row, strict=True))) for row in rows]
 
     def final_result(self, task: TaskRecord) -> msgspec.Raw | None:
-        """What a task has handed in, as JSON."""
+        """A task's final result, as JSON."""
         [(text,)] = self._rows("SELECT final_result FROM tasks WHERE id = ?", (task.id,)) or [(None,)]
         return _raw(text)
 
     def executions(self, task: TaskRecord) -> list[ExecutionRecord]:
-        """A task's executions in order, whether they gave a result or not."""
+        """All executions of a task, in order."""
         return [_execution(row) for row in self._rows(_EXECUTIONS, (task.id,))]
 
     def results(self, task: TaskRecord, first: int = 0, most: int = 1) -> list[ExecutionRecord]:
-        """Those of a task's executions that gave a result, in order, from one on; a circuit job has one."""
+        """A task's executions with a result, in order, from an offset on."""
         return [_execution(row) for row in self._rows(_RESULTS, (task.id, most, first))]
 
     def largest_result(self, task: TaskRecord) -> int:
-        """How large a task's results are at most, in bytes."""
+        """An upper bound of the size of a task's results, in bytes."""
         size = "coalesce(max(length(counts) + coalesce(length(raw_data), 0)), 0)"
         sql = f"SELECT {size} FROM executions WHERE task = ? AND state = 'done'"  # noqa: S608 - ours
         return int(self._rows(sql, (task.id,))[0][0])

@@ -1,4 +1,4 @@
-"""The store's schema, and what is written to it: plain functions that give a statement and its values."""
+"""The store's schema and the statements that write to it; each function returns the SQL and its values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 Statement = tuple[str, tuple[Any, ...]]
 
 VERSION = 4
-"""Kept in the file as `user_version`; grows with every change of the schema."""
+"""The schema's version, `user_version` in the file."""
 
 SCHEMA = """
 CREATE TABLE tasks (
@@ -63,7 +63,7 @@ UPDATE tasks SET reason_code = 'end_unknown'
 UPDATE tasks SET reason_code = 'used_up' WHERE state = 'timed_out' AND reason LIKE '%has used its % QPU-seconds%';
 UPDATE tasks SET reason_code = 'idle_limit' WHERE state = 'timed_out' AND reason LIKE '%, its idle limit.';
 """
-"""Until version 3 the sentences were decided by; these are those of that time."""
+"""Until version 3, programs evaluated the sentences; these are the sentences of that version."""
 
 STEPS = {
     0: SCHEMA + RESERVATIONS + HANDED_OUT + REASON_CODES,
@@ -71,7 +71,7 @@ STEPS = {
     2: HANDED_OUT + REASON_CODES,
     3: REASON_CODES,
 }
-"""From a version of the schema to the newest one; version 0 is an empty file."""
+"""Statements to migrate from each version of the schema; version 0 is an empty file."""
 
 TASK_COLUMNS = (
     "id", "center", "job_id", "restart", "key", "kind", "backend", "name", "user", "uid", "account", "origin",
@@ -80,8 +80,8 @@ TASK_COLUMNS = (
 )  # fmt: skip
 
 
-def put_task(values: dict[str, Any]) -> Statement:
-    """A new task; `values` has a value for each of TASK_COLUMNS."""
+def insert_task(values: dict[str, Any]) -> Statement:
+    """Insert a task; `values` has each of TASK_COLUMNS."""
     marks = ", ".join("?" * len(TASK_COLUMNS))
     return (
         f"INSERT INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - names of columns only
@@ -89,8 +89,8 @@ def put_task(values: dict[str, Any]) -> Statement:
     )
 
 
-def change_task(task: int, **values: Any) -> Statement:
-    """New values for some columns of a task."""
+def update_task(task: int, **values: Any) -> Statement:
+    """Update columns of a task."""
     unknown = values.keys() - set(TASK_COLUMNS)
     if unknown:
         raise ValueError(f"tasks have no {sorted(unknown)}")
@@ -98,8 +98,8 @@ def change_task(task: int, **values: Any) -> Statement:
     return f"UPDATE tasks SET {columns} WHERE id = ?", (*values.values(), task)  # noqa: S608 - checked above
 
 
-def put_execution(task: int, seq: int, *, circuit_sha256: str, shots: int, state: str) -> Statement:
-    """A new execution, or one that is tried anew after the dispatcher was killed."""
+def insert_execution(task: int, seq: int, *, circuit_sha256: str, shots: int, state: str) -> Statement:
+    """Insert an execution, or replace one that is repeated after the dispatcher was killed."""
     return (
         "INSERT OR REPLACE INTO executions (task, seq, circuit_sha256, shots_requested, state) "
         "VALUES (?, ?, ?, ?, ?)",
@@ -107,8 +107,8 @@ def put_execution(task: int, seq: int, *, circuit_sha256: str, shots: int, state
     )
 
 
-def set_execution(task: int, seq: int, state: str) -> Statement:
-    """An execution's new state, without a result."""
+def update_execution(task: int, seq: int, state: str) -> Statement:
+    """Update an execution's state."""
     return "UPDATE executions SET state = ? WHERE task = ? AND seq = ?", (state, task, seq)
 
 
@@ -116,7 +116,7 @@ def end_execution(
     task: int, seq: int, *, state: str, shots_done: int, counts: str, raw_data: str | None, seconds: float,
     reason: str, error_kind: str,
 ) -> Statement:  # fmt: skip
-    """An execution's result (`counts` and `raw_data` as JSON), or the reason why there is none."""
+    """Set an execution's result (`counts` and `raw_data` as JSON), or the reason of its failure."""
     return (
         "UPDATE executions SET state = ?, shots_done = ?, counts = ?, raw_data = ?, seconds = ?, reason = ?, "
         "error_kind = ? WHERE task = ? AND seq = ?",
@@ -125,7 +125,7 @@ def end_execution(
 
 
 def copy_executions(source: int, target: int) -> Statement:
-    """Give a task the results that another start of the same submission has got."""
+    """Copy the results of another start of the same submission to a task."""
     columns = "seq, circuit_sha256, shots_requested, shots_done, counts, raw_data, state, reason, error_kind"
     return (
         f"INSERT INTO executions (task, {columns}) "  # noqa: S608 - names of columns only
@@ -134,8 +134,8 @@ def copy_executions(source: int, target: int) -> Statement:
     )
 
 
-def note(at: float, task: int, seq: int | None, state: str, reason: str = "") -> Statement:
-    """A line of the journal."""
+def insert_journal_entry(at: float, task: int, seq: int | None, state: str, reason: str = "") -> Statement:
+    """Insert a journal entry."""
     return "INSERT INTO journal (at, task, seq, state, reason) VALUES (?, ?, ?, ?, ?)", (
         at,
         task,
@@ -146,26 +146,26 @@ def note(at: float, task: int, seq: int | None, state: str, reason: str = "") ->
 
 
 def set_backend(name: str, *, offline: bool, reason: str, since: float) -> Statement:
-    """What an operator wants of a backend; outlives the dispatcher."""
+    """Store an operator's setting of a backend."""
     return "INSERT OR REPLACE INTO backends VALUES (?, ?, ?, ?)", (name, offline, reason, since)
 
 
-def hand_out(number: int, task: int, seq: int, holder: str) -> Statement:
-    """An order goes to another host; `holder` is the public key of whoever may answer it."""
+def insert_order(number: int, task: int, seq: int, holder: str) -> Statement:
+    """Store an order assigned to another host; `holder` is the public key of the runtime that may answer it."""
     return "INSERT OR REPLACE INTO handed_out VALUES (?, ?, ?, ?)", (number, task, seq, holder)
 
 
-def take_back(number: int) -> Statement:
-    """The order is answered, or nobody wants its answer."""
+def delete_order(number: int) -> Statement:
+    """Delete an order that is answered or withdrawn."""
     return "DELETE FROM handed_out WHERE number = ?", (number,)
 
 
-def put_reservation(values: dict[str, Any]) -> Statement:
-    """A window in which a backend is somebody's; `values` are those of a Reservation."""
+def insert_reservation(values: dict[str, Any]) -> Statement:
+    """Insert a reservation; `values` are its fields."""
     names = ("id", "backend", "begins", "ends", "center", "job_id", "reason")
     return "INSERT INTO reservations VALUES (?, ?, ?, ?, ?, ?, ?)", tuple(values[name] for name in names)
 
 
-def drop_reservation(number: int) -> Statement:
-    """The window is over, or was released; its number is never used again."""
+def delete_reservation(number: int) -> Statement:
+    """Delete a reservation; its id is never reused."""
     return "DELETE FROM reservations WHERE id = ?", (number,)

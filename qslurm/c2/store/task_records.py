@@ -1,4 +1,4 @@
-"""What the store remembers, as readers see it. Times are Unix seconds, durations seconds."""
+"""Records of the store for its readers. Times are Unix seconds, durations seconds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from qslurm.payload.envelope import Kind
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One start of one job. `id` is the store's own; C2's job ids and restart counts may come again.
+    """One start of one job. `id` is unique in the store; C2's job ids and restart counts may be reused.
 
-    `slurm_state` and `exit_code` are Slurm's word for how it ended, once it has. `executions` counts circuits that gave
-    a result, `shots` and `qpu_seconds` are their sums.
+    `slurm_state` and `exit_code` are Slurm's report of the end. `executions` counts circuits with a result; `shots` and
+    `qpu_seconds` are sums.
     """
 
     id: int
@@ -52,7 +52,7 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the jobs of one origin and account have used of a backend; `jobs` counts a requeued one once."""
+    """The use of a backend by the jobs of one origin and account; `jobs` counts a requeued job once."""
 
     origin: str
     account: str

@@ -78,7 +78,7 @@ def _place(policy: str) -> float:
     """The median time (us) to compute a waiting circuit's position and reason."""
     queue, _ = _filled(policy, MANY)
     taken = []
-    for waiting in Random(1).sample(queue.line.all(), 300):  # noqa: S311 - a sample, no secret
+    for waiting in Random(1).sample(queue.waiting_order.all(), 300):  # noqa: S311 - a sample, no secret
         began = time.perf_counter_ns()
         reason(queue, "simulated", waiting, 0.0, 0.0)
         taken.append(time.perf_counter_ns() - began)

@@ -61,8 +61,8 @@ def test_an_execution_that_is_done_again_counts_once_and_waited_once() -> None:
     clock.now += 5
     run = assignment.assign(registry, "qx", 8)
     assert run is not None
-    assignment.result(registry, OrderResult(runtime=8, order=run.order, shots_done=10, seconds=0.5))
-    assignment.result(registry, OrderResult(runtime=8, order=run.order, shots_done=10, seconds=0.5))
+    assignment.take_result(registry, OrderResult(runtime=8, order=run.order, shots_done=10, seconds=0.5))
+    assignment.take_result(registry, OrderResult(runtime=8, order=run.order, shots_done=10, seconds=0.5))
     assert counted(registry, "executions") == {("qx", "a", "done", "dispatcher"): 1}
     assert counted(registry, "executions_again") == {("qx",): 1}
     assert counted(registry, "qpu_seconds") == {("qx", "a"): 0.5}
@@ -76,7 +76,7 @@ def test_a_step_is_over_when_its_outcome_is_stored() -> None:
     run = assignment.assign(registry, "qx", 7)
     assert run is not None
     clock.now += 2
-    assignment.result(registry, OrderResult(runtime=7, order=run.order, shots_done=10, seconds=0.5))
+    assignment.take_result(registry, OrderResult(runtime=7, order=run.order, shots_done=10, seconds=0.5))
     assert spread(registry, "step_seconds") == (0, 0)
     clock.now += 1
     registry.counters.replies_sent(clock.now)

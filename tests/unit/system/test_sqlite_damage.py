@@ -20,7 +20,7 @@ from qslurm.c2.config.file import C2Config
 from qslurm.c2.dispatcher.tasks.task import Task
 from qslurm.c2.jobmanager.compute_api.api_records import ApiRecords
 from qslurm.c2.store import Reader
-from qslurm.c2.store.statements import put_task
+from qslurm.c2.store.statements import insert_task
 from qslurm.c2.store.store import Store
 from qslurm.c2.store.task_states import TaskState
 from qslurm.doctor.c2 import c2_checks
@@ -37,7 +37,7 @@ def fill_store(folder: Path) -> Path:
     store = Store(str(path))
     job = circuit_job(7, uid=1000, key="k")
     store.commit(
-        put_task(Task(id=number, job=job, state=TaskState.FINISHED, admitted_at=1.0).row())
+        insert_task(Task(id=number, job=job, state=TaskState.FINISHED, admitted_at=1.0).row())
         for number in range(1, TASKS)
     )
     store.close()
@@ -132,7 +132,7 @@ def test_a_store_that_is_damaged_while_it_is_used_takes_nothing_and_says_why(tmp
     spoil_pages(path)
     job = circuit_job(8, uid=1000, key="l")
     row = Task(id=TASKS, job=job, state=TaskState.FINISHED, admitted_at=1.0).row()
-    assert f"{path} is damaged" in store.commit([put_task(row)])
+    assert f"{path} is damaged" in store.commit([insert_task(row)])
 
 
 def test_the_doctor_reads_all_of_the_store(tmp_path: Path) -> None:

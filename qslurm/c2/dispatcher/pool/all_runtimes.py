@@ -1,4 +1,4 @@
-"""All quantum runtimes of a platform as one: those of this host, and those of others."""
+"""The quantum runtimes of this host and of other hosts together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qslurm.runtimes.quantum.pool import RuntimePool
 
 
 class AllRuntimes:
-    """What is to be said of backends, wherever they are served."""
+    """The state of all runtimes of each backend."""
 
     def __init__(self, pool: RuntimePool, remotes: RemoteRuntimePool | None) -> None:
         self._pool = pool
@@ -17,20 +17,20 @@ class AllRuntimes:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Why a backend's runtimes on this host can't start, where they can't."""
+        """Backends whose runtimes on this host cannot start, and why."""
         return self._pool.failures
 
     @property
     def backend_types(self) -> dict[str, BackendType]:
-        """As runtimes have last described their targets."""
+        """The backends' types, as last reported by runtimes."""
         return self._pool.backend_types | ({} if self._remotes is None else self._remotes.backend_types)
 
     def joined(self, backend: str) -> int:
-        """How many runtimes of a backend are there."""
+        """The number of connected runtimes of a backend."""
         return self._pool.joined(backend) + (0 if self._remotes is None else self._remotes.joined(backend))
 
     def health(self, backend: str) -> Health | None:
-        """How a backend's target is by the best of the reports; None if there is none."""
+        """The best health that a backend's runtimes report; None if there is no report."""
         here = self._pool.health(backend)
         there = None if self._remotes is None else self._remotes.health(backend)
         return there if here is None or (there is not None and not here.ready) else here

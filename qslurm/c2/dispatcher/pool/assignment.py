@@ -1,4 +1,4 @@
-"""What the dispatcher does with its quantum runtimes: give them work, take results, make good losses."""
+"""Assigns executions to quantum runtimes, takes results, and requeues lost executions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from qslurm.system.event_log import EventLog
 log = EventLog(__name__)
 
 LOSSES = 2
-"""Quantum runtimes that one execution may cost before it fails."""
+"""Losses of its quantum runtime after which an execution fails."""
 
 
 def assign(registry: TaskRegistry, backend: str, runtime: int) -> Run | None:
-    """The next execution for an idle quantum runtime; None while there is none, or nothing can be stored."""
+    """Assign the next execution to an idle quantum runtime; None if there is none, or nothing can be stored."""
     execution = None if registry.store_error else registry.next_execution(backend)
     if execution is None:
         return None
@@ -43,8 +43,8 @@ def assign(registry: TaskRegistry, backend: str, runtime: int) -> Run | None:
     )
 
 
-def result(registry: TaskRegistry, message: OrderResult) -> int | None:
-    """A quantum runtime has done its order: the task that has its outcome. One that nobody waits for is dropped."""
+def take_result(registry: TaskRegistry, message: OrderResult) -> int | None:
+    """Take the result of an order. Returns its task; None if it was requeued or is not awaited."""
     runtime, execution = registry.running.get(message.order, (0, None))
     if execution is None or runtime != message.runtime:
         return None
@@ -52,11 +52,11 @@ def result(registry: TaskRegistry, message: OrderResult) -> int | None:
     if message.kind == TryLaterError.kind:
         execution.losses += message.begun
         names = registry.tasks[execution.task].names()
-        once_more = execution.losses < LOSSES
+        requeue = execution.losses < LOSSES
         log.info(
-            "execution returned by its runtime", **names, seq=execution.seq, runtime=runtime, again=once_more
+            "execution returned by its runtime", **names, seq=execution.seq, runtime=runtime, again=requeue
         )
-        if once_more:
+        if requeue:
             registry.requeue(execution)
             return None
     _end(registry, execution, _outcome(message, execution.seq, execution.circuit.shots))
@@ -64,12 +64,12 @@ def result(registry: TaskRegistry, message: OrderResult) -> int | None:
 
 
 def accept_result(registry: TaskRegistry, claim: Claim, message: OrderResult) -> None:
-    """A quantum runtime has an answer to what it was given before a pause, of its own or of the dispatcher's.
+    """Take a result that a quantum runtime sends after it, or the dispatcher, was restarted or disconnected.
 
     It counts unless the execution has an outcome by now, or runs at another quantum runtime.
     """
     if claims(registry, message.runtime, claim) or adopt(registry, message.runtime, claim):
-        result(registry, message)
+        take_result(registry, message)
     elif message.kind != TryLaterError.kind:
         task = registry.tasks.get(claim.task)
         if task is not None and is_open(task.state):
@@ -77,13 +77,13 @@ def accept_result(registry: TaskRegistry, claim: Claim, message: OrderResult) ->
 
 
 def claims(registry: TaskRegistry, runtime: int, claim: Claim) -> bool:
-    """Whether that order is this quantum runtime's, and means this execution."""
+    """Whether the order of a claim is assigned to this quantum runtime, for the same execution."""
     holder, execution = registry.running.get(claim.order, (0, None))
     return execution is not None and holder == runtime and _is(execution, claim)
 
 
 def adopt(registry: TaskRegistry, runtime: int, claim: Claim) -> bool:
-    """Give an execution that waits to the quantum runtime that has it since before, unless there is none."""
+    """Assign a waiting execution to the quantum runtime that runs it already; False if there is none."""
     task = registry.tasks.get(claim.task)
     execution = None if task is None else task.executions.get(claim.seq)
     if execution is None or execution.state is not ExecutionState.QUEUED or not _is(execution, claim):
@@ -95,14 +95,14 @@ def adopt(registry: TaskRegistry, runtime: int, claim: Claim) -> bool:
 
 
 def may_be_requested(registry: TaskRegistry, claim: Claim) -> bool:
-    """Whether a job may still ask for that execution."""
+    """Whether a job may still request the execution of a claim."""
     task = registry.tasks.get(claim.task)
     known = task is None or not is_open(task.state) or claim.seq in task.executions or claim.seq in task.ended
     return not known
 
 
-def give_back(registry: TaskRegistry, runtime: int, order: int) -> None:
-    """An order of a quantum runtime has not been begun: it waits again."""
+def requeue_order(registry: TaskRegistry, runtime: int, order: int) -> None:
+    """Requeue the execution of an order that the quantum runtime has not begun."""
     holder, execution = registry.running.get(order, (0, None))
     if execution is not None and holder == runtime:
         del registry.running[order]
@@ -133,18 +133,18 @@ def _outcome(message: OrderResult, seq: int, shots: int) -> Executed:
 def lost(
     registry: TaskRegistry, runtime: int, why: str, *, fail: bool = False, only: int | None = None
 ) -> None:
-    """A quantum runtime has ended. Another does its work (or `only` this order of it) again, or it fails: at once,
-    or the second time.
+    """A quantum runtime was lost: requeue its executions (or `only` that of this order). With `fail`, or at the second
+    loss, they fail instead.
     """
     for order, (holder, execution) in list(registry.running.items()):
         if holder != runtime or only not in {None, order}:
             continue
         del registry.running[order]
         execution.losses += 1
-        once_more = not fail and execution.losses < LOSSES
+        requeue = not fail and execution.losses < LOSSES
         names = registry.tasks[execution.task].names()
-        log.warning("execution lost", **names, seq=execution.seq, runtime=runtime, again=once_more, why=why)
-        if once_more:
+        log.warning("execution lost", **names, seq=execution.seq, runtime=runtime, again=requeue, why=why)
+        if requeue:
             registry.requeue(execution)
             continue
         again = "" if fail else " twice"
@@ -163,7 +163,7 @@ def lost(
 
 
 def left_s(registry: TaskRegistry, order: int) -> tuple[float, str]:
-    """How long an order may take until its job has used up its QPU-seconds, and what is to be said then."""
+    """The QPU-seconds that an order may take, and the reason when it exceeds them."""
     _, execution = registry.running[order]
     task = registry.tasks[execution.task]
     left = quota.left_s(registry, task)
@@ -173,11 +173,11 @@ def left_s(registry: TaskRegistry, order: int) -> tuple[float, str]:
 def _end(registry: TaskRegistry, execution: Execution, outcome: Executed) -> None:
     registry.end_execution(execution, outcome)
     task = registry.tasks[execution.task]
-    if task.executions:  # it wants more
+    if task.executions:  # more circuits wait
         quota.end_if_used_up(registry, task)
 
 
 def load(registry: TaskRegistry, backend: str) -> tuple[int, int]:
-    """How many executions are queued at a backend, and how many run."""
+    """The numbers of queued and of running executions of a backend."""
     queue = registry.queues[backend]
     return len(queue), queue.running

@@ -1,7 +1,7 @@
-"""Quantum runtimes on other hosts: who they are, how they are, and when they count as lost.
+"""Quantum runtimes on other hosts: their identity, their health, and when they count as lost.
 
-They come by TCP, encrypted, each with a key that an operator has allowed for one backend, and the key they came by
-is what they are known by. A runtime whose connection breaks keeps its work for a while: it may finish it and come back.
+They connect by TCP with CURVE encryption, each with a key that an operator has allowed for one backend and that
+identifies it. A disconnected runtime keeps its orders for a while: it may finish them and reconnect.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 
 log = EventLog(__name__)
 
-LOOK_S = 0.5
-"""Between two looks into the folder of allowed keys."""
+CHECK_S = 0.5
+"""How often the folder of allowed keys is read."""
 
 _DOMAIN = "runtimes"
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """How a message came: by whose key, and where an answer goes."""
+    """The sender of a message: its key, and the address for replies."""
 
     key: bytes
     holder: KeyOwner
@@ -62,8 +62,8 @@ class _Origin:
 
 
 class RemoteRuntimePool:
-    """All runtimes on other hosts. Poll `sources`; every round call `hear`, `look`, `assign`, and once all changes are
-    stored `confirm`. Times are monotonic seconds.
+    """All runtimes on other hosts. Poll `sources`; every round call `receive`, `check`, `assign`, and once all changes
+    are stored `confirm`. Times are monotonic seconds.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class RemoteRuntimePool:
         self._remotes: dict[bytes, Remote] = {}
         self._orders = RemoteOrders(registry, self._send, limit_s=limit_s, grace_s=config.grace_s)
         self._allowed = AllowedKeys(Path(config.allowed))
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._zap = ZapHandler(context)
         self._socket = context.socket(zmq.ROUTER)
         self._socket.linger = 0
@@ -99,7 +99,7 @@ class RemoteRuntimePool:
         self.sources = (self._socket, self._zap.socket, self._connection_limits.monitor)
 
     def bind(self) -> str:
-        """Listen; the answer is where. QslurmError if that can't be."""
+        """Listen. Returns the address; QslurmError if it cannot."""
         import zmq
 
         try:
@@ -111,8 +111,8 @@ class RemoteRuntimePool:
             ) from error
         return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
-    def hear(self, now: float) -> None:
-        """Take in all that has come."""
+    def receive(self, now: float) -> None:
+        """Handle all received messages."""
         import zmq
 
         self._zap.handle()
@@ -123,16 +123,16 @@ class RemoteRuntimePool:
             except zmq.Again:
                 return
             if len(frames) > 1:
-                self._take_in(frames[0].bytes, frames[1:], now)
+                self._handle(frames[0].bytes, frames[1:], now)
 
-    def look(self, now: float) -> None:
-        """Shut out whose key is revoked; give up those who were not heard of, and what was not answered."""
-        if now >= self._next_look:
-            self._next_look = now + LOOK_S
+    def check(self, now: float) -> None:
+        """Disconnect runtimes with a revoked key; give up lost runtimes and overdue orders."""
+        if now >= self._next_check:
+            self._next_check = now + CHECK_S
             self._allowed.reload()
             self._orders.tidy()
         for remote in list(self._remotes.values()):
-            silent = now - remote.heard
+            silent = now - remote.last_seen
             if self._allowed.keys.get(remote.key) != remote.holder:
                 self._lose(remote, "The key of the quantum runtime was revoked")
                 end_connection(remote.descriptor)
@@ -142,34 +142,34 @@ class RemoteRuntimePool:
                 remote.away = True
                 log.warning("runtime not responding", **log_fields_of(remote.holder))
             self._orders.give_up_overdue(remote, now)
-            self._orders.match_later(remote)
+            self._orders.match_unclaimed(remote)
 
     def assign(self) -> None:
-        """Give work to all who can take some; `confirm` tells them."""
+        """Assign orders to all runtimes that can take some; `confirm` sends them."""
         for remote in self._remotes.values():
             while not remote.away and remote.health.ready and len(remote.orders) < remote.workers:
                 if not self._orders.assign_one(remote):
                     break
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Nobody wants some of what these do: those orders that the task registry does not know any more."""
+        """Make these runtimes drop the orders that the task registry does not know any more."""
         wanted = self._registry.running
         for remote in self._remotes.values():
             if remote.number in numbers:
                 for order in [order for order in remote.orders if order not in wanted]:
-                    if order not in remote.later:
+                    if order not in remote.unclaimed:
                         self._orders.drop(remote, order)
 
     def confirm(self, now: float) -> None:
-        """Everything is stored: runtimes may begin what they were given, and forget answers that were taken."""
+        """All changes are stored: send new orders, and confirm results."""
         self._orders.confirm(now)
 
     def joined(self, backend: str) -> int:
-        """How many runtimes of a backend are there."""
+        """The number of connected runtimes of a backend."""
         return sum(1 for remote in self._of(backend) if not remote.away)
 
     def health(self, backend: str) -> Health | None:
-        """How a backend's target is by the best of their reports; None if there are none."""
+        """The best health that a backend's runtimes report; None if there is no report."""
         reports = [
             Health("offline", f"its quantum runtime {remote.holder.name} is not responding")
             if remote.away
@@ -179,16 +179,16 @@ class RemoteRuntimePool:
         return min(reports, key=lambda health: not health.ready, default=None)
 
     def next_event(self) -> float:
-        """When `look` has something to do next."""
-        return self._next_look
+        """When `check` has something to do next."""
+        return self._next_check
 
     def close(self) -> None:
-        """Tell nobody: they will look for the next dispatcher, with what they have."""
+        """Close without a message: runtimes keep their orders and reconnect to the next dispatcher."""
         self._connection_limits.close()
         self._socket.close()
         self._zap.close()
 
-    # --- who is there --------------------------------------------------------------------------------
+    # --- messages ------------------------------------------------------------------------------------
 
     def _admits(self, key: bytes) -> bool:
         self._allowed.reload()
@@ -197,7 +197,7 @@ class RemoteRuntimePool:
     def _of(self, backend: str) -> list[Remote]:
         return [remote for remote in self._remotes.values() if remote.holder.group == backend]
 
-    def _take_in(self, address: bytes, frames: list[zmq.Frame], now: float) -> None:
+    def _handle(self, address: bytes, frames: list[zmq.Frame], now: float) -> None:
         key = sender_key(frames[-1])
         try:
             message = decode_from_runtime([frame.buffer for frame in frames])
@@ -217,10 +217,10 @@ class RemoteRuntimePool:
         if remote is None or remote.instance != message.instance:
             self._send(address, HeartbeatReply(known=False))
             return
-        self._note_heard(remote, address, now)
-        self._take_from(remote, message)
+        self._note_seen(remote, address, now)
+        self._handle_known(remote, message)
 
-    def _take_from(self, remote: Remote, message: FromRuntime) -> None:
+    def _handle_known(self, remote: Remote, message: FromRuntime) -> None:
         if isinstance(message, RuntimeHeartbeat):
             if message.health != remote.health:
                 state, why = message.health.state, message.health.reason
@@ -234,16 +234,16 @@ class RemoteRuntimePool:
         elif isinstance(message, Leave):
             self._lose(remote, "The quantum runtime was stopped")
 
-    def _enlist(self, message: Enlist, way: _Origin, now: float) -> Message:
-        holder = way.holder
+    def _enlist(self, message: Enlist, origin: _Origin, now: float) -> Message:
+        holder = origin.holder
         backend = self._registry.backends.get(holder.group)
         if message.protocol != PROTOCOL:
             return Declined(reason="it runs another version of qslurm than the dispatcher")
         if backend is None or message.backend != holder.group:
             return Declined(reason=f"its key is for backend {holder.group!r}")
-        known = self._remotes.get(way.key)
+        known = self._remotes.get(origin.key)
         if known is not None and known.instance != message.instance:
-            if not known.away and now - known.heard <= self._away_s:
+            if not known.away and now - known.last_seen <= self._away_s:
                 return Declined(reason="another runtime is connected with the same key")
             self._lose(known, "The quantum runtime was restarted")
             known = None
@@ -253,20 +253,20 @@ class RemoteRuntimePool:
                 return Declined(reason=f"backend {holder.group!r} takes no more runtimes (setting `remote`)")
             known = Remote(
                 number=next(self._numbers),
-                key=way.key,
+                key=origin.key,
                 holder=holder,
                 instance=message.instance,
                 workers=min(free, message.workers),
-                address=way.address,
-                descriptor=way.descriptor,
-                heard=now,
+                address=origin.address,
+                descriptor=origin.descriptor,
+                last_seen=now,
                 health=Health("offline", "its quantum runtime is starting"),
             )
-            self._remotes[way.key] = known
+            self._remotes[origin.key] = known
             log.info("runtime connected", **log_fields_of(holder))
-        known.descriptor = way.descriptor
-        self._note_heard(known, way.address, now)
-        drop = [claim.order for claim in message.claims if not self._orders.takes_up(known, claim, now)]
+        known.descriptor = origin.descriptor
+        self._note_seen(known, origin.address, now)
+        drop = [claim.order for claim in message.claims if not self._orders.may_continue(known, claim, now)]
         drop += self._orders.not_received(known, {claim.order for claim in message.claims})
         return Enlisted(
             backend=backend,
@@ -277,9 +277,9 @@ class RemoteRuntimePool:
             attempt=message.attempt,
         )
 
-    def _note_heard(self, remote: Remote, address: bytes, now: float) -> None:
+    def _note_seen(self, remote: Remote, address: bytes, now: float) -> None:
         remote.address = address
-        remote.heard = now
+        remote.last_seen = now
         if remote.away:
             remote.away = False
             log.info("runtime reconnected", **log_fields_of(remote.holder))
@@ -294,7 +294,7 @@ class RemoteRuntimePool:
 
 
 def _descriptor(frame: zmq.Frame) -> int:
-    """The connection that a message came by (ZMQ_SRCFD)."""
+    """The descriptor of a message's connection (ZMQ_SRCFD)."""
     import zmq
 
     found = frame.get(zmq.SRCFD)

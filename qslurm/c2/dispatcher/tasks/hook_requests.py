@@ -1,4 +1,4 @@
-"""Jobs come and go: what the dispatcher does when C2's hooks speak."""
+"""Requests of C2's hooks, and of the gate, carried out on the task registry."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from qslurm.protocol.messages import (
 )
 from qslurm.reason_codes import END_UNKNOWN, ReasonCode
 
-ID_GIVEN_AGAIN = "C2's Slurm was killed, forgot the job and reused its id for another."
+ID_REUSED = "C2's Slurm was killed, forgot the job and reused its id for another."
 
 
-def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted | NotAdmitted | None:
-    """Answer the prolog plugin; None: the job's data must be read first (`complaint`: what reading found)."""
+def admit(registry: TaskRegistry, job: Admit, error: str | None) -> Admitted | NotAdmitted | None:
+    """The reply to the prolog plugin. None: the job's data must be checked first; `error` is the result of that."""
     decision = admission.decide(
         job,
         _facts(registry, job.backend),
@@ -37,10 +37,10 @@ def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted
         _note_known(registry, job)
         return Admitted()
     if isinstance(decision, admission.Accept) and decision.reuse is None and job.envelope is not None:
-        if complaint is None:
+        if error is None:
             return None
-        if complaint:
-            decision = admission.Reject(complaint, retry=False)
+        if error:
+            decision = admission.Reject(error, retry=False)
     if isinstance(decision, admission.Reject):
         if not decision.retry and not registry.store_error:
             _note_refusal(registry, job, decision.reason)
@@ -50,15 +50,15 @@ def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted
 
 
 def finish(registry: TaskRegistry, message: Finish) -> Message:
-    """Slurm says that a start of a job is over."""
+    """Slurm reports that a start of a job has ended."""
     starts = [task for task in registry.tasks_of_job(message.job_id) if task.job.restart == message.restart]
     task = next((task for task in starts if not message.key or task.job.key == message.key), None)
     if task is None or task.slurm_state:
         return Done()
-    registry.changes_must_sync = True  # Slurm calls the job completed once we have answered
+    registry.changes_must_sync = True  # Slurm completes the job after our reply
     task.slurm_state, task.exit_code = message.state, message.exit_code
     registry.changes.append(
-        statements.change_task(task.id, slurm_state=message.state, exit_code=message.exit_code)
+        statements.update_task(task.id, slurm_state=message.state, exit_code=message.exit_code)
     )
     if is_open(task.state):
         at = registry.clock() if message.ended_at is None else min(message.ended_at, registry.clock())
@@ -69,7 +69,7 @@ def finish(registry: TaskRegistry, message: Finish) -> Message:
 
 
 def ends(registry: TaskRegistry, message: GetEnds) -> Ends:
-    """Which of these jobs are over, whatever slurmctld may call them: their last start known here is."""
+    """Which of these jobs have ended, by their last start known here, whatever slurmctld reports."""
     newest = (next(iter(registry.tasks_of_job(job_id)), None) for job_id in message.job_ids)
     return Ends(
         ends=[
@@ -89,19 +89,19 @@ def ends(registry: TaskRegistry, message: GetEnds) -> Ends:
 
 
 def _is_over(task: Task) -> bool:
-    """Whether a task with an end has been its job's end, too: a circuit's task ends before its job does."""
+    """Whether the job of an ended task has ended, too: a circuit's task ends before its job does."""
     if is_open(task.state):
-        return True  # its TaskEpilog has said that it ended, and nobody how
+        return True  # TaskEpilog reported the end, Slurm has not
     return task.is_closed and task.job.key != "" and task.state is not TaskState.WITHDRAWN
 
 
 def _take(registry: TaskRegistry, job: Admit, decision: admission.Accept) -> None:
     for task_id in decision.instead_of:
-        before = registry.tasks[task_id]
-        if (before.job.center, before.job.key) == (job.center, job.key):
-            registry.end(before, TaskState.WITHDRAWN, f"Replaced by a new start of job {job.job_id}.")
+        replaced = registry.tasks[task_id]
+        if (replaced.job.center, replaced.job.key) == (job.center, job.key):
+            registry.end(replaced, TaskState.WITHDRAWN, f"Replaced by a new start of job {job.job_id}.")
         else:
-            registry.end(before, TaskState.FAILED, ID_GIVEN_AGAIN)
+            registry.end(replaced, TaskState.FAILED, ID_REUSED)
     task = registry.begin(job)
     if decision.reuse is not None:
         _reuse(registry, task, decision.reuse)
@@ -117,7 +117,7 @@ def _reuse(registry: TaskRegistry, task: Task, source_id: int) -> None:
     )
     task.final_result = source.final_result
     registry.changes.append(statements.copy_executions(source_id, task.id))
-    registry.changes.append(statements.change_task(task.id, final_result=task.final_result))
+    registry.changes.append(statements.update_task(task.id, final_result=task.final_result))
     registry.end(
         task, TaskState.FINISHED, f"Results taken from job {source.job.job_id}, the same submission."
     )
@@ -131,7 +131,7 @@ def _facts(registry: TaskRegistry, name: str) -> admission.BackendAvailability |
 
 
 def _note_refusal(registry: TaskRegistry, job: Admit, reason: str) -> None:
-    """Keep why a job may never run, so that its owner can read it; what is known of its run stays as it is."""
+    """Store why a job may never run, for its owner; an earlier run of it stays as it is."""
     known = registry.tasks_of_job(job.job_id)
     began = next((task for task in known if job.key and task.job.key == job.key and _start(task).ran), None)
     starts = [task for task in known if task.job.restart == job.restart]
@@ -143,11 +143,11 @@ def _note_refusal(registry: TaskRegistry, job: Admit, reason: str) -> None:
 
 
 def _note_known(registry: TaskRegistry, job: Admit) -> None:
-    """A start that Slurm has called over comes again, since slurmctld has forgotten it: it is not over now."""
+    """Reopen a start whose end Slurm had reported: it starts again, since slurmctld lost that."""
     task = next(iter(registry.tasks_of_job(job.job_id)), None)
     if task is not None and task.slurm_state and (task.job.key, task.job.restart) == (job.key, job.restart):
         task.slurm_state, task.exit_code = "", None
-        registry.changes.append(statements.change_task(task.id, slurm_state="", exit_code=None))
+        registry.changes.append(statements.update_task(task.id, slurm_state="", exit_code=None))
 
 
 def _start(task: Task) -> admission.KnownStart:

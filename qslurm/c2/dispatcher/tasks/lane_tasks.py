@@ -26,22 +26,22 @@ class RegisteredTasks:
         return self._registry.backends
 
     def log_fields(self, task: int) -> dict[str, str | int]:
-        """What a line of the log says of a task."""
+        """Fields of a log line about a task."""
         known = self._registry.tasks.get(task)
         return {} if known is None else known.names()
 
     def may_use_lane(self, task: int) -> bool:
-        """Whether it is a hybrid job's, and has nothing in the queue."""
+        """Whether it is a hybrid job's and has no queued executions."""
         known = self._registry.tasks.get(task)
         return known is not None and known.job.kind == "hybrid" and not known.executions
 
     def is_open(self, task: int) -> bool:
-        """Whether it is not over."""
+        """Whether it has not ended."""
         known = self._registry.tasks.get(task)
         return known is not None and is_open(known.state)
 
     def may_continue(self, task: int) -> bool:
-        """Whether it runs, with something left to use, and no reservation against it."""
+        """Whether it runs, has QPU-seconds left, and no reservation excludes it."""
         known = self._registry.tasks.get(task)
         if known is None or known.state is not TaskState.RUNNING:
             return False
@@ -66,7 +66,7 @@ class RegisteredTasks:
         return quota.left_s(self._registry, self._registry.tasks[task])
 
     def used_up(self, task: int) -> str:
-        """Why it ends when it has none left, as the beginning of a sentence."""
+        """Why a task without QPU-seconds ends, as the beginning of a sentence."""
         return quota.reason(self._registry, self._registry.tasks[task])
 
     @property

@@ -1,4 +1,4 @@
-"""What the dispatcher does when a job step (a classical runtime) speaks."""
+"""Requests of job steps, TaskProlog and TaskEpilog, carried out on the task registry."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NO_CIRCUIT_IN_SESSION = "The session executed no circuit."
 
 
 def attach(registry: TaskRegistry, message: Attach, uid: int) -> Message:
-    """A job step asks for its work."""
+    """A job step asks for its job's data and opens its session."""
     task = next(iter(registry.tasks_of_job(message.job_id)), None)
     answer = _attach(registry, task, message, uid)
     refused = answer.reason if isinstance(answer, Refused) else None
@@ -54,7 +54,7 @@ def attach(registry: TaskRegistry, message: Attach, uid: int) -> Message:
 
 
 def begin(registry: TaskRegistry, message: Begin, uid: int) -> Message:
-    """A batch script is about to run. Of a script job only the first launch may: Slurm may have forgotten that one."""
+    """A batch script is about to run. Only the first launch of a script job may; Slurm may have lost that one."""
     task = next(iter(registry.tasks_of_job(message.job_id)), None)
     answer: Message | None = _not_admitted(message) if task is None else _complaint(task, message, uid)
     if answer is None and task is not None and task.job.kind == "script" and task.client != message.launch:
@@ -70,13 +70,13 @@ def _begin(registry: TaskRegistry, task: Task, message: Begin) -> Refused | None
         return Refused(kind="refused", reason=reason if task.client else ended(task).reason)
     task.client = message.launch
     registry.changes_must_sync = True
-    registry.changes.append(statements.change_task(task.id, client=message.launch))
+    registry.changes.append(statements.update_task(task.id, client=message.launch))
     registry.start(task)
     return None
 
 
-def over(registry: TaskRegistry, message: End, uid: int) -> Message:
-    """A batch script has ended on its node. How, Slurm says, unless it is killed before it has heard it."""
+def script_ended(registry: TaskRegistry, message: End, uid: int) -> Message:
+    """A batch script has ended on its node. Slurm reports how, unless slurmctld is killed before it is informed."""
     task = next(iter(registry.tasks_of_job(message.job_id)), None)
     complaint = _not_admitted(message) if task is None else _complaint(task, message, uid)
     if complaint is not None or task is None:
@@ -87,22 +87,22 @@ def over(registry: TaskRegistry, message: End, uid: int) -> Message:
     at = max(now if message.ended_at is None else min(message.ended_at, now), task.since)
     if is_open(task.state) and task.finished_at is None:
         task.finished_at = at
-        registry.changes.append(statements.change_task(task.id, finished_at=at))
-    elif task.state is TaskState.CANCELLED and task.finished_at is not None:  # Slurm's word came first
+        registry.changes.append(statements.update_task(task.id, finished_at=at))
+    elif task.state is TaskState.CANCELLED and task.finished_at is not None:  # Slurm's report came first
         end = end_of("script", SlurmEnd("CANCELLED", task.finished_at, task.reason), message.ended_at)
         if end.state is not task.state:
             changed = {"state": end.state, "reason": end.reason, "reason_code": end.reason_code}
-            registry.changes.append(statements.change_task(task.id, **changed))
+            registry.changes.append(statements.update_task(task.id, **changed))
     return Done()
 
 
 def _names(task: Task | None, message: Attach | Begin) -> dict[str, str | int]:
-    """What a line of the log calls the job that somebody comes for."""
+    """Fields of a log line about a request's job."""
     return {"job": message.job_id, "restart": message.restart} if task is None else task.names()
 
 
 def _complaint(task: Task, message: Attach | Begin | End, uid: int) -> Refused | None:
-    """What is wrong with somebody who comes for this task."""
+    """Why a request about this task is refused; None if it is not."""
     if task.job.restart < message.restart:
         return _not_admitted(message)
     if task.job.uid != uid:
@@ -115,7 +115,7 @@ def _complaint(task: Task, message: Attach | Begin | End, uid: int) -> Refused |
 
 
 def another_job(job_id: int) -> Refused:
-    """What who asks is told that is no process of the job it asks about."""
+    """The refusal for a process that does not belong to the job."""
     return Refused(
         kind="permission",
         reason=f"Permission denied: this process does not belong to job {job_id}.",
@@ -135,9 +135,9 @@ def _attach(registry: TaskRegistry, task: Task | None, message: Attach, uid: int
     if task.job.kind == "script" or backend is None:
         return Refused(kind="invalid_input", reason=f"Job {message.job_id} has no circuit or hybrid file.")
     outcome = None
-    if task.is_closed:  # how it ended, and nothing of what it had or found
-        over = _attached(registry, task, None)
-        return msgspec.structs.replace(over, secret=b"", envelope=None, final_result=None)
+    if task.is_closed:  # how it ended, without its data and results
+        closed = _attached(registry, task, None)
+        return msgspec.structs.replace(closed, secret=b"", envelope=None, final_result=None)
     if is_open(task.state):
         if task.couples and task.client not in {"", message.client}:
             return Refused(
@@ -169,7 +169,7 @@ def is_session(registry: TaskRegistry, task: int, secret: bytes) -> bool:
 
 
 def execute(registry: TaskRegistry, message: Execute) -> Message | None:
-    """A hybrid job wants a circuit executed. None: it is under way, its outcome will be settled."""
+    """Execute a circuit of a hybrid job. None: it is queued or running; the outcome will be settled."""
     task = registry.tasks[message.task]
     if not is_open(task.state) or not task.couples:
         return ended(task)
@@ -186,8 +186,8 @@ def execute(registry: TaskRegistry, message: Execute) -> Message | None:
     if not 1 <= message.shots <= backend.max_shots:
         reason = f"Invalid number of shots: {message.shots}. Backend {backend.name} takes 1 to {backend.max_shots}."
         return Refused(kind="invalid_input", reason=reason)
-    if complaint := _too_many(task, message):
-        return Refused(kind="refused", reason=complaint)
+    if error := _too_many(task, message):
+        return Refused(kind="refused", reason=error)
     if quota.end_if_used_up(registry, task):
         return ended(task)
     registry.queue(task, message.seq, circuit)
@@ -195,7 +195,7 @@ def execute(registry: TaskRegistry, message: Execute) -> Message | None:
 
 
 def outcome(registry: TaskRegistry, task_id: int, seq: int) -> Message | None:
-    """What has become of an execution. None: it is under way."""
+    """The outcome of an execution. None: it is queued or running."""
     task = registry.tasks[task_id]
     if seq in task.executions:
         return None
@@ -220,13 +220,13 @@ def pending(registry: TaskRegistry, task_id: int, seq: int) -> Message:
         return Pending(reason=f"executing on {task.job.backend}", position=0)
     backend = task.job.backend
     queue = registry.queues[backend]
-    waiting = queue.line.numbered(execution.number)
+    waiting = queue.waiting_order.numbered(execution.number)
     why, position = reason(queue, backend, waiting, registry.timer(), registry.clock())
     return Pending(reason=registry.unavailable.get(backend, "") or why, position=position)
 
 
 def session_of_secret(registry: TaskRegistry, secret: bytes) -> Attached | None:
-    """Somebody comes by the network with a secret: the session that it opens, while that is held on C2."""
+    """The open session with this secret, for a client at a center; None if there is none."""
     digest = hashlib.sha256(secret).hexdigest()
     for task in registry.tasks.values():
         envelope = task.job.envelope
@@ -241,7 +241,7 @@ def session_of_secret(registry: TaskRegistry, secret: bytes) -> Attached | None:
 
 
 def conclude(registry: TaskRegistry, message: Conclude) -> Message:
-    """The hybrid algorithm has ended; asked again, nothing changes."""
+    """End a task with the final result of its file, or its failure; repeated requests change nothing."""
     task = registry.tasks[message.task]
     if not is_open(task.state) or not task.couples:
         return ended(task)
@@ -261,7 +261,7 @@ def conclude(registry: TaskRegistry, message: Conclude) -> Message:
 
 
 def _too_many(task: Task, message: Execute) -> str:
-    """Why a task may not have one circuit more under way, or nothing."""
+    """Why a task may not have one more open circuit, or ""."""
     session = task.job.kind == "session"
     most = OPEN_IN_SESSION if session else OPEN_EXECUTIONS
     if len(task.executions) >= most:
@@ -274,7 +274,7 @@ def _too_many(task: Task, message: Execute) -> str:
 
 
 def _is_json_object(text: str) -> bool:
-    # What is stored here is read by others: a step may send anything.
+    # A step may send anything, and others read what is stored.
     try:
         msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError):
@@ -286,7 +286,7 @@ def _open_session(registry: TaskRegistry, task: Task, client: str) -> None:
     task.secret = task.secret or secrets.token_bytes(32)
     if task.client != client:
         task.client = client
-        registry.changes.append(statements.change_task(task.id, client=client))
+        registry.changes.append(statements.update_task(task.id, client=client))
     if task.state is TaskState.ADMITTED and task.couples:
         registry.start(task)
 

@@ -1,7 +1,7 @@
-"""Every task and execution that is not over, and how they change.
+"""All open tasks and executions, and their changes.
 
-The registry reads the store and writes nothing. Requests of hooks, steps and quantum runtimes change it, and leave
-behind what the server's loop has to do next: `changes` to store, `settled` outcomes to send once these are stored, and
+The registry reads the store and does not write it. Requests of hooks, steps and quantum runtimes change it, and collect
+what the main loop has to do next: `changes` to store, `settled` outcomes to send once these are stored, and
 `runtimes_to_kill`, quantum runtimes whose execution was withdrawn.
 """
 
@@ -33,7 +33,7 @@ log = EventLog(__name__)
 
 
 class TaskRegistry:
-    """Made from the store: what was open when the last dispatcher stopped is open again."""
+    """Loads the open tasks from the store."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class TaskRegistry:
         self.queues = {name: BackendQueue(backend) for name, backend in self.backends.items()}
         self.tasks: dict[int, Task] = {}
         self.changes = Changes()
-        self.changes_must_sync = False  # whatever happens to the power
+        self.changes_must_sync = False  # they must survive a power cut
         self.settled: list[tuple[int, int, Message]] = []
         self.runtimes_to_kill: list[int] = []
         self.unavailable: dict[str, str] = {}  # backend -> why it can't take jobs
         self.backend_types: dict[str, BackendType] = {}  # as quantum runtimes describe them
-        self.store_error = ""  # why nothing can be stored
+        self.store_error = ""  # why nothing can be stored at present, or ""
         self.store = store
         self.clock = clock
         self.timer = timer
@@ -62,12 +62,12 @@ class TaskRegistry:
         self._numbers = itertools.count(1)
         self._last_task = store.last_task()
         self._ended: list[int] = []  # tasks, since changes were last stored
-        self._remember()
+        self._load_reservations_and_usage()
         for row in store.open_tasks():
-            self._reload(task_from_row(row))
+            self._load(task_from_row(row))
 
     def stored(self) -> None:
-        """All changes have been stored: forget them, and the tasks that have ended."""
+        """Forget the changes, which are stored, and the tasks that have ended."""
         self.changes.clear()
         self.changes_must_sync = False
         for task_id in self._ended:
@@ -75,11 +75,11 @@ class TaskRegistry:
         self._ended.clear()
 
     def store_error_message(self) -> str:
-        """What those are told who wait because the store takes nothing."""
+        """Why a request has to wait while nothing can be stored."""
         return f"cannot store results at the moment: {self.store_error}"
 
     def set_backend(self, name: str, *, offline: bool, reason: str) -> None:
-        """Note what an operator wants of a backend."""
+        """Set a backend offline or online."""
         self.changes_must_sync = True
         self.changes.append(statements.set_backend(name, offline=offline, reason=reason, since=self.clock()))
 
@@ -96,24 +96,24 @@ class TaskRegistry:
         return self._with_stored(here, self.store.tasks_of_key(center, key))
 
     def next_event(self) -> float:
-        """When something may start that may not now (the timer's seconds)."""
+        """When an execution may start that may not now (the timer's seconds)."""
         now, at = self.timer(), self.clock()
         return min((queue.next_event(now, at) for queue in self.queues.values()), default=float("inf"))
 
     def reserve(self, reservation: Reservation) -> None:
-        """A window begins to count."""
+        """Add a reservation."""
         self.changes_must_sync = True
         self.queues[reservation.backend].reservations[reservation.id] = reservation
-        self.changes.append(statements.put_reservation(msgspec.structs.asdict(reservation)))
+        self.changes.append(statements.insert_reservation(msgspec.structs.asdict(reservation)))
 
     def release(self, reservation: Reservation) -> None:
-        """A window does not count any more."""
+        """Remove a reservation."""
         self.changes_must_sync = True
         del self.queues[reservation.backend].reservations[reservation.id]
-        self.changes.append(statements.drop_reservation(reservation.id))
+        self.changes.append(statements.delete_reservation(reservation.id))
 
     def begin(self, job: Admit) -> Task:
-        """A new task."""
+        """Add a task for an admitted job."""
         self.changes_must_sync = True
         self._last_task += 1
         task = Task(id=self._last_task, job=job, state=TaskState.ADMITTED, admitted_at=self.clock())
@@ -123,9 +123,9 @@ class TaskRegistry:
         return task
 
     def start(self, task: Task) -> None:
-        """The task begins to run."""
+        """Set a task running."""
         task.state = move_task(task.state, TaskState.RUNNING)
-        task.started_at = max(self.clock(), task.admitted_at)  # a clock may be put back meanwhile
+        task.started_at = max(self.clock(), task.admitted_at)  # the clock may have been set back
         self.changes.task_started(task, task.started_at)
         _log(task)
 
@@ -138,7 +138,7 @@ class TaskRegistry:
         *,
         at: float | None = None,
     ) -> None:
-        """The task ends, or has at a time (Unix seconds; None: now); what is under way of it is withdrawn."""
+        """End a task, now or as of `at` (Unix seconds), and withdraw its executions."""
         task.state = move_task(task.state, state)
         task.reason, task.reason_code = reason, code
         task.finished_at = max(self.clock() if at is None else at, task.since)
@@ -154,7 +154,7 @@ class TaskRegistry:
         queue = self.queues.get(task.job.backend)
         if queue is not None:
             queue.forget(task.job.job_id)
-            if state is not TaskState.WITHDRAWN:  # a job that Slurm took back will come again
+            if state is not TaskState.WITHDRAWN:  # a requeued job will start again
                 for one in queue.reservations_of_job(task.job.job_id, self.clock()):
                     self.release(one)
 
@@ -182,31 +182,31 @@ class TaskRegistry:
         self.changes.execution_queued(execution, self.clock())
 
     def next_execution(self, backend: str) -> Execution | None:
-        """The execution that is next at a backend, under its policy; it is not waiting any more."""
+        """Start and return the next execution of a backend, by its policy."""
         waiting = self.queues[backend].take(self.timer(), self.clock())
         return None if waiting is None else self.tasks[waiting.task].executions[waiting.seq]
 
     def adopt(self, execution: Execution) -> None:
-        """An execution that waits turns out to run already, at a quantum runtime that has come back."""
-        self._queue(execution).take_this(execution.task, execution.seq, self.timer())
+        """Start a waiting execution that runs already, at a quantum runtime that has reconnected."""
+        self._queue(execution).start(execution.task, execution.seq, self.timer())
         self.move(execution, ExecutionState.RUNNING)
         task = self.tasks[execution.task]
         if task.state is TaskState.ADMITTED:
             self.start(task)
 
     def requeue(self, execution: Execution) -> None:
-        """The execution has lost its quantum runtime: it waits again, where it stood."""
-        self._queue(execution).give_back(execution.task, execution.seq)
+        """Queue an execution again, at its old position: its quantum runtime was lost."""
+        self._queue(execution).requeue(execution.task, execution.seq)
         self.counters.add("executions_again", self.tasks[execution.task].job.backend)
         self.move(execution, ExecutionState.QUEUED)
 
     def move(self, execution: Execution, state: ExecutionState) -> None:
-        """The execution's state changes, without an outcome."""
+        """Change an execution's state, without an outcome."""
         execution.state = move_execution(execution.state, state)
         self.changes.execution_moved(execution, self.clock())
 
     def end_execution(self, execution: Execution, outcome: Executed) -> None:
-        """The execution has its outcome; a circuit job ends with it."""
+        """Record an execution's outcome; a circuit job ends with it."""
         self._queue(execution).finish(execution.task, execution.seq, outcome.seconds, self.timer())
         state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
         execution.state = move_execution(execution.state, state)
@@ -228,7 +228,7 @@ class TaskRegistry:
         return self.queues[self.tasks[execution.task].job.backend]
 
     def record(self, task_id: int, circuit_sha256: str, outcome: Executed) -> bool:
-        """Take over an execution that did not go through the queue; False if it is known already."""
+        """Record an execution by lane; False if it is known already."""
         task = self.tasks.get(task_id)
         if task is None or outcome.seq in task.ended or outcome.seq in task.executions:
             return False
@@ -239,7 +239,7 @@ class TaskRegistry:
         task.qpu_seconds += outcome.seconds
         self.settled.append((task_id, outcome.seq, outcome))
         job = task.job
-        self.queues[job.backend].note_leased(job.job_id, job.center, outcome.seconds, self.timer())
+        self.queues[job.backend].charge_lane_execution(job.job_id, job.center, outcome.seconds, self.timer())
         if outcome.kind == UsedUpError.kind and is_open(task.state):
             self.end(task, TaskState.TIMED_OUT, outcome.error, ReasonCode.USED_UP)
         return True
@@ -267,19 +267,20 @@ class TaskRegistry:
         )
         del task.executions[execution.seq]
 
-    def _remember(self) -> None:
-        """Take up reservations, and what centers have used, from the store."""
+    def _load_reservations_and_usage(self) -> None:
         now, at = self.timer(), self.clock()
         for row in self.store.reservations():
             if row["backend"] in self.queues:
                 self.queues[row["backend"]].reservations[row["id"]] = Reservation(**row)
         for name, queue in self.queues.items():
             if queue.policy.by_center:
-                since = at - 10 * self.backends[name].half_life_s  # before that a thousandth is left
+                since = (
+                    at - 10 * self.backends[name].half_life_s
+                )  # of earlier use less than a thousandth is left
                 for row in self.store.used(name, since):
                     queue.charge(row["center"], row["seconds"], now - max(0.0, at - row["at"]))
 
-    def _reload(self, task: Task) -> None:
+    def _load(self, task: Task) -> None:
         self.tasks[task.id] = task
         if task.job.backend not in self.backends:
             self.end(task, TaskState.FAILED, f"Backend {task.job.backend!r} is no longer configured.")
@@ -296,5 +297,5 @@ class TaskRegistry:
 
 
 def _log(task: Task) -> None:
-    # Reasons are left out: they may quote a user's circuit.
+    # Without the reason: it may quote a user's circuit.
     log.info("job changes", **task.names(), task=task.id, kind=task.job.kind, state=task.state)

@@ -16,18 +16,18 @@ class Changes(list[Statement]):
 
     def task_begun(self, task: Task) -> None:
         """A task was admitted."""
-        self.append(statements.put_task(task.row()))
-        self.append(statements.note(task.admitted_at, task.id, None, task.state))
+        self.append(statements.insert_task(task.row()))
+        self.append(statements.insert_journal_entry(task.admitted_at, task.id, None, task.state))
 
     def task_started(self, task: Task, at: float) -> None:
         """A task runs."""
-        self.append(statements.change_task(task.id, state=task.state, started_at=at))
-        self.append(statements.note(at, task.id, None, task.state))
+        self.append(statements.update_task(task.id, state=task.state, started_at=at))
+        self.append(statements.insert_journal_entry(at, task.id, None, task.state))
 
     def task_ended(self, task: Task, at: float) -> None:
         """A task ended; its envelope is deleted."""
         self.append(
-            statements.change_task(
+            statements.update_task(
                 task.id,
                 state=task.state,
                 reason=task.reason,
@@ -37,19 +37,19 @@ class Changes(list[Statement]):
                 envelope=None,
             )
         )
-        self.append(statements.note(at, task.id, None, task.state, task.reason))
+        self.append(statements.insert_journal_entry(at, task.id, None, task.state, task.reason))
 
     def execution_queued(self, execution: Execution, at: float) -> None:
         """An execution was queued."""
         task, seq, state = execution.task, execution.seq, execution.state
         sha256, shots = execution.circuit_sha256, execution.circuit.shots
-        self.append(statements.put_execution(task, seq, circuit_sha256=sha256, shots=shots, state=state))
-        self.append(statements.note(at, task, seq, state))
+        self.append(statements.insert_execution(task, seq, circuit_sha256=sha256, shots=shots, state=state))
+        self.append(statements.insert_journal_entry(at, task, seq, state))
 
     def execution_moved(self, execution: Execution, at: float) -> None:
         """An execution changed its state, without an outcome."""
-        self.append(statements.set_execution(execution.task, execution.seq, execution.state))
-        self.append(statements.note(at, execution.task, execution.seq, execution.state))
+        self.append(statements.update_execution(execution.task, execution.seq, execution.state))
+        self.append(statements.insert_journal_entry(at, execution.task, execution.seq, execution.state))
 
     def execution_ended(self, task: int, outcome: Executed, state: ExecutionState, at: float) -> None:
         """An execution has its outcome."""
@@ -67,7 +67,7 @@ class Changes(list[Statement]):
                 error_kind=outcome.kind,
             )
         )
-        self.append(statements.note(at, task, outcome.seq, state, outcome.error))
+        self.append(statements.insert_journal_entry(at, task, outcome.seq, state, outcome.error))
 
     def executed_by_lane(
         self, task: int, circuit_sha256: str, outcome: Executed, state: ExecutionState, at: float
@@ -75,7 +75,7 @@ class Changes(list[Statement]):
         """An execution by lane has its outcome."""
         shots = outcome.shots_requested
         self.append(
-            statements.put_execution(
+            statements.insert_execution(
                 task, outcome.seq, circuit_sha256=circuit_sha256, shots=shots, state=state
             )
         )

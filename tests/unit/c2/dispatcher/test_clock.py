@@ -88,16 +88,16 @@ def test_a_store_whose_times_lie_in_the_future_is_a_store_like_any_other(home: P
 def test_a_clock_that_was_wrong_for_a_moment_costs_no_reservation() -> None:
     clock = Clock()
     registry = TaskRegistry([BackendConfig(name="qx")], Store(), clock=clock)
-    made = reservation_requests.order(
+    made = reservation_requests.handle(
         registry, Reserve(backend="qx", begins=clock(), ends=clock() + 2 * HOURS, center="b")
     )
     assert isinstance(made, Reserved)
     clock.ahead = 10 * HOURS
     assert reservation_requests.listed(registry) == []
-    reservation_requests.order(registry, Release(reservation=99))
+    reservation_requests.handle(registry, Release(reservation=99))
     clock.ahead = 0.0
     assert [one.id for one in reservation_requests.listed(registry)] == [made.reservation]
     clock.ahead = 48 * HOURS
-    reservation_requests.order(registry, Release(reservation=99))
+    reservation_requests.handle(registry, Release(reservation=99))
     clock.ahead = 0.0
     assert reservation_requests.listed(registry) == []

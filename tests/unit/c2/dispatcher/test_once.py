@@ -58,7 +58,7 @@ class Dispatcher:
         return self.stored(step_sessions.begin(self.registry, message, uid))
 
     def end(self, job_id: int) -> Message:
-        return self.stored(step_sessions.over(self.registry, End(job_id=job_id, restart=0), UID))
+        return self.stored(step_sessions.script_ended(self.registry, End(job_id=job_id, restart=0), UID))
 
     def finish(self, job_id: int, state: str, restart: int = 0) -> None:
         self.stored(hook_requests.finish(self.registry, Finish(job_id=job_id, restart=restart, state=state)))

@@ -48,7 +48,7 @@ class Desk:
         self.registry = TaskRegistry(backends, self.store, clock=lambda: self.at, timer=lambda: self.at)
 
     def order(self, message: Reserve | Release) -> Message:
-        answer = reservation_requests.order(self.registry, message)
+        answer = reservation_requests.handle(self.registry, message)
         self.commit()
         return answer
 
@@ -134,7 +134,7 @@ def test_a_jobs_reservation_ends_with_the_job() -> None:
     desk.admit(circuit_job(5, uid=UID))
     assert desk.starts() == 2
     assert desk.starts() == 0
-    assignment.result(desk.registry, OrderResult(runtime=1, order=1, counts={"0": 1}, shots_done=1))
+    assignment.take_result(desk.registry, OrderResult(runtime=1, order=1, counts={"0": 1}, shots_done=1))
     desk.commit()
     assert desk.numbers() == []
     assert desk.starts() == 1
@@ -167,7 +167,7 @@ def test_what_centers_have_used_is_remembered_over_a_restart() -> None:
     desk = Desk(policy="fair", half_life_s=100.0)
     desk.admit(circuit_job(1, uid=UID))
     assert desk.starts() == 1
-    assignment.result(
+    assignment.take_result(
         desk.registry, OrderResult(runtime=1, order=1, counts={"0": 1}, shots_done=1, seconds=8.0)
     )
     desk.commit()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher import status_views as views
 from qslurm.c2.dispatcher.backend_status import Backends
-from qslurm.c2.dispatcher.reservation_requests import order
+from qslurm.c2.dispatcher.reservation_requests import handle
 from qslurm.c2.dispatcher.status_views import StatusViews, Viewer, viewer_of
 from qslurm.c2.dispatcher.tasks.lane_tasks import RegisteredTasks
 from qslurm.c2.dispatcher.tasks.task import CircuitRequest, Task
@@ -125,7 +125,7 @@ def test_a_center_sees_its_own_jobs_and_everybodys_totals(scene: Scene) -> None:
 
 def test_a_stranger_sees_backends_and_totals_and_is_told_why(scene: Scene) -> None:
     scene.job(1, circuits=2)
-    order(scene.registry, Reserve(backend="qx", begins=0, ends=2000, job_id=77, reason="the merger"))
+    handle(scene.registry, Reserve(backend="qx", begins=0, ends=2000, job_id=77, reason="the merger"))
     seen = scene.seen(viewer_of(PermissionDeniedError("No credential."), frozenset({0})))
     assert (seen.scope, seen.scope_reason) == ("none", "No credential.")
     assert (seen.tasks, seen.queue, seen.holds, seen.queue_left) == ([], [], [], {"qx": 0})
@@ -192,7 +192,7 @@ def test_the_first_of_a_queue_are_those_with_the_first_places(
     if reserved:
         clerk.reserve(0.0, 1e9, center=reserved)
     queue = clerk.queue
-    places = sorted(position(queue, one, clerk.now, clerk.now) for one in queue.line.all())
+    places = sorted(position(queue, one, clerk.now, clerk.now) for one in queue.waiting_order.all())
     chosen = first(queue, most, clerk.now, clerk.now)
     assert len({one.number for one in chosen}) == len(chosen) >= min(most, len(queue))
     assert sorted(position(queue, one, clerk.now, clerk.now) for one in chosen)[:most] == places[:most]

@@ -182,7 +182,7 @@ class C2:
         if job.partition == "p_qx":
             self.untold.append((job_id, deepcopy(job)))
             if self.dice.random() < 0.5:  # TaskEpilog was not killed
-                step_sessions.over(self.registry, End(job_id=job_id, restart=job.restart), UID)
+                step_sessions.script_ended(self.registry, End(job_id=job_id, restart=job.restart), UID)
         del self.known[job_id]
 
     def epilog(self) -> None:

@@ -51,7 +51,7 @@ class Manager:
         """Be configured so from now on."""
         self._switch.app = make_app(config)
 
-    def put_task(self, job_id: int, **values: Any) -> int:
+    def insert_task(self, job_id: int, **values: Any) -> int:
         self._task += 1
         task = {
             **dict.fromkeys(statements.TASK_COLUMNS, ""),
@@ -71,10 +71,10 @@ class Manager:
             "final_result": None,
             **values,
         }
-        assert self.store.commit([statements.put_task(task)]) == ""
+        assert self.store.commit([statements.insert_task(task)]) == ""
         return self._task
 
-    def put_execution(self, task: int, counts: str, shots: int, raw_data: str | None = None) -> None:
+    def insert_execution(self, task: int, counts: str, shots: int, raw_data: str | None = None) -> None:
         sql = (
             "INSERT INTO executions "
             "(task, seq, circuit_sha256, shots_requested, shots_done, counts, raw_data, seconds, state) "

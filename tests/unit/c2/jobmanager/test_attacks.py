@@ -113,7 +113,7 @@ class JobManager:
             "final_result": result,
             "reason": reason,
         }
-        assert self.store.commit([statements.put_task(task)]) == ""
+        assert self.store.commit([statements.insert_task(task)]) == ""
 
     def lines(self) -> list[str]:
         self.said.flush()

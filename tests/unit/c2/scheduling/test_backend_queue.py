@@ -35,7 +35,7 @@ class Clerk:
         self.number += 1
         waiting = QueuedExecution(job, self.number, self.number, center, job, hybrid)
         self.queue.add(waiting, self.now)
-        return self.queue.line.numbered(self.number)
+        return self.queue.waiting_order.numbered(self.number)
 
     def take(self) -> QueuedExecution | None:
         return self.queue.take(self.now, self.now)
@@ -105,7 +105,7 @@ class Backend(RuleBasedStateMachine):
     def lose(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.running)))
         one = self.running.pop(number)
-        self.clerk.queue.give_back(one.task, one.seq)
+        self.clerk.queue.requeue(one.task, one.seq)
         self.waiting[number] = one
 
     @precondition(lambda self: self.waiting or self.running)
@@ -122,7 +122,7 @@ class Backend(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
         queue = self.clerk.queue
-        assert {one.number for one in queue.line.all()} == set(self.waiting)
+        assert {one.number for one in queue.waiting_order.all()} == set(self.waiting)
         assert (len(queue), queue.running) == (len(self.waiting), len(self.running))
         assert not set(self.waiting) & (set(self.running) | self.over)
 

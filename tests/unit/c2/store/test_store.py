@@ -18,13 +18,13 @@ from qslurm.c2.store.statements import (
     HANDED_OUT,
     RESERVATIONS,
     SCHEMA,
-    change_task,
     copy_executions,
     end_execution,
-    note,
-    put_execution,
-    put_task,
+    insert_execution,
+    insert_journal_entry,
+    insert_task,
     set_backend,
+    update_task,
 )
 from qslurm.c2.store.store import Store
 from qslurm.c2.store.task_states import TaskState
@@ -54,7 +54,7 @@ def a_task(task_id: int = 1, **changes: object) -> Task:
 
 def put_result(store: Store, task: int, seq: int, counts: str, *, seconds: float = 0.5) -> None:
     store.commit([
-        put_execution(task, seq, circuit_sha256="s", shots=8, state="running"),
+        insert_execution(task, seq, circuit_sha256="s", shots=8, state="running"),
         end_execution(task, seq, state="done", shots_done=8, counts=counts, raw_data='["0", "1"]', seconds=seconds,
                       reason="", error_kind=""),
     ])  # fmt: skip
@@ -62,15 +62,15 @@ def put_result(store: Store, task: int, seq: int, counts: str, *, seconds: float
 
 def test_a_task_comes_back_as_it_was_put_in(store: Store) -> None:
     task = a_task()
-    store.commit([put_task(task.row())])
+    store.commit([insert_task(task.row())])
     assert task_from_row(store.open_tasks()[0]) == task
 
 
 def test_readers_see_a_task_with_its_sums(store: Store, path: Path) -> None:
-    store.commit([put_task(a_task().row())])
+    store.commit([insert_task(a_task().row())])
     put_result(store, 1, 0, '{"0": 3, "1": 5}')
     put_result(store, 1, 1, '{"0": 8}', seconds=0.25)
-    store.commit([change_task(1, state="finished", final_result='{"energy": -1.8}')])
+    store.commit([update_task(1, state="finished", final_result='{"energy": -1.8}')])
     task = Reader(path).task("a", 7)
     assert task is not None
     assert (task.executions, task.shots, task.qpu_seconds) == (2, 16, 0.75)
@@ -82,12 +82,12 @@ def test_readers_see_a_task_with_its_sums(store: Store, path: Path) -> None:
 
 
 def test_another_centers_job_is_not_there(store: Store, path: Path) -> None:
-    store.commit([put_task(a_task().row())])
+    store.commit([insert_task(a_task().row())])
     assert Reader(path).task("b", 7) is None
 
 
 def test_of_a_reused_job_id_the_newest_task_is_shown(store: Store, path: Path) -> None:
-    store.commit([put_task(a_task(1, key="old").row()), put_task(a_task(2, key="new").row())])
+    store.commit([insert_task(a_task(1, key="old").row()), insert_task(a_task(2, key="new").row())])
     task = Reader(path).task("a", 7)
     assert task is not None
     assert task.key == "new"
@@ -95,7 +95,7 @@ def test_of_a_reused_job_id_the_newest_task_is_shown(store: Store, path: Path) -
 
 
 def test_results_are_copied_to_another_start_and_not_counted_twice(store: Store, path: Path) -> None:
-    store.commit([put_task(a_task(1).row()), put_task(a_task(2, job_id=8).row())])
+    store.commit([insert_task(a_task(1).row()), insert_task(a_task(2, job_id=8).row())])
     put_result(store, 1, 0, '{"0": 8}')
     store.commit([copy_executions(1, 2)])
     task = Reader(path).task("a", 8)
@@ -105,14 +105,14 @@ def test_results_are_copied_to_another_start_and_not_counted_twice(store: Store,
 
 
 def test_a_full_store_takes_all_or_nothing_and_goes_on_when_there_is_space(store: Store) -> None:
-    store.commit([put_task(a_task(1).row())])
+    store.commit([insert_task(a_task(1).row())])
     store.limit_pages(store.limit_pages(1_000_000))
     large = a_task(2, name="x" * 100_000)
-    reason = store.commit([note(1.0, 1, None, "running"), put_task(large.row())])
+    reason = store.commit([insert_journal_entry(1.0, 1, None, "running"), insert_task(large.row())])
     assert "full" in reason
     assert store.journal(1) == []
     store.limit_pages(1_000_000)
-    assert store.commit([note(1.0, 1, None, "running"), put_task(large.row())]) == ""
+    assert store.commit([insert_journal_entry(1.0, 1, None, "running"), insert_task(large.row())]) == ""
     assert store.last_task() == 2
 
 
@@ -124,7 +124,7 @@ def test_the_file_is_for_its_owner_and_group(store: Store, path: Path) -> None:
 
 def test_a_reader_works_with_and_without_a_dispatcher(path: Path) -> None:
     store = Store(str(path))
-    store.commit([put_task(a_task().row())])
+    store.commit([insert_task(a_task().row())])
     assert Reader(path).task("a", 7) is not None
     store.close()
     assert not path.with_name("store.db-wal").exists()
@@ -144,7 +144,7 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(path: Path) -> None:
     connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = 1; COMMIT;")
     connection.close()
     store = Store(str(path))
-    store.commit([put_task(a_task().row())])
+    store.commit([insert_task(a_task().row())])
     assert store.reservations() == []
     assert len(store.open_tasks()) == 1
     store.close()
@@ -218,7 +218,7 @@ def test_a_member_of_the_group_reads_and_a_stranger_does_not(
         path.touch(mode=0o640)
         os.chown(path, 0, group)
         store = Store(str(path))
-        store.commit([put_task(a_task().row())])
+        store.commit([insert_task(a_task().row())])
         if after == "killed":  # its log stays behind, and nobody holds it
             for file in folder.iterdir():
                 shutil.copy2(file, f"{file}.copy")
@@ -242,7 +242,7 @@ def test_what_must_last_waits_for_the_disk_and_takes_along_what_did_not(tmp_path
     store, said = Store(str(tmp_path / "store.db")), []
     store._connection.set_trace_callback(said.append)
     for sync in (False, True, False):
-        store.commit([note(1.0, 1, 0, "done")], sync=sync)
+        store.commit([insert_journal_entry(1.0, 1, 0, "done")], sync=sync)
     store.close()
     modes = [line.rsplit(" ", 1)[1] for line in said if line.startswith("PRAGMA synchronous")]
     assert modes == ["NORMAL", "FULL", "NORMAL"]  # FULL syncs the log, which all three share

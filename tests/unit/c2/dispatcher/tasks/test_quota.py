@@ -64,7 +64,7 @@ class Platform:
         run = assignment.assign(self.registry, "qx", 7)
         assert run is not None
         self.now += seconds
-        assignment.result(
+        assignment.take_result(
             self.registry, OrderResult(runtime=7, order=run.order, shots_done=1, seconds=seconds)
         )
 

@@ -48,7 +48,7 @@ class Dispatcher:
     def hears(self, word: Message, at: float) -> None:
         self.now = at
         if isinstance(word, End):
-            self.stored(step_sessions.over(self.registry, word, UID))
+            self.stored(step_sessions.script_ended(self.registry, word, UID))
         else:
             assert isinstance(word, Finish)
             self.stored(hook_requests.finish(self.registry, word))

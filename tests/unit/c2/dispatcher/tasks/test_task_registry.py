@@ -77,7 +77,7 @@ class Day(RuleBasedStateMachine):
     @rule(begins=HOURS, hours=st.integers(1, 48), center=st.sampled_from("ab"))
     def an_operator_reserves(self, begins: int, hours: int, center: str) -> None:
         at = 1_000_000.0 + begins * 3600
-        reservation_requests.order(
+        reservation_requests.handle(
             self.registry, Reserve(backend="qx", begins=at, ends=at + hours * 3600, center=center)
         )
 
@@ -178,7 +178,7 @@ class Day(RuleBasedStateMachine):
             seconds=1.0,
             error="" if good else "bad",
         )
-        assignment.result(self.registry, result)
+        assignment.take_result(self.registry, result)
 
     @precondition(lambda self: self.given)
     @rule(data=st.data(), late=st.booleans())
@@ -266,17 +266,17 @@ class Day(RuleBasedStateMachine):
         self.registry.store_error = ""
         self.ahead = 1e9  # no window is open then
         self.timer += 1e6
-        while self.registry.queues["qx"].line.all():
+        while self.registry.queues["qx"].waiting_order.all():
             self.timer += 100  # no place is kept free for anybody
             run = assignment.assign(self.registry, "qx", 0)
             assert run is not None
-            assignment.result(
+            assignment.take_result(
                 self.registry, OrderResult(runtime=0, order=run.order, counts={"0": 1}, shots_done=1)
             )
         for runtime, _ in self.given.values():
             assignment.lost(self.registry, runtime, "It ended", fail=True)
         self.everything_is_stored()
-        assert not self.registry.queues["qx"].line.all()
+        assert not self.registry.queues["qx"].waiting_order.all()
         self.journal_of_every_task()
         for (task, seq), outcome in self.told.items():
             row = self.store.execution(task, seq)
@@ -305,7 +305,7 @@ def test_a_job_that_slurm_may_call_completed_is_on_the_disk_and_circuits_are_wai
     step_sessions.execute(registry, Execute(task=attached.task, seq=0, circuit="x", shots=1))
     run = assignment.assign(registry, "qx", 1)
     assert run is not None
-    assignment.result(registry, OrderResult(runtime=1, order=run.order, shots_done=1))
+    assignment.take_result(registry, OrderResult(runtime=1, order=run.order, shots_done=1))
     step_sessions.conclude(registry, Conclude(task=attached.task, final_result="{}"))
     assert not must_last()
     hook_requests.finish(registry, Finish(job_id=1, restart=0, state="COMPLETED"))
