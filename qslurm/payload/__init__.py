@@ -1,1 +1,1 @@
-"""What travels to C2: the job description, its batch script, and the envelope in it."""
+"""The payload of a job: its description, its batch script, and the envelope in it."""

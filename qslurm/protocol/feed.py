@@ -16,19 +16,19 @@ MESSAGE_LIMIT = 512 * 1024 * 1024
 class Update(msgspec.Struct, tag="update"):
     """New and changed jobs, and the ids of jobs that slurmctld has forgotten.
 
-    With `reset`, `rows` are all jobs. `look` is the number of the newest request that this read of the queue answers.
+    With `reset`, `rows` are all jobs. `request` is the newest request that this read of the queue answers.
     """
 
     rows: list[JobInfo] = []
     gone: list[int] = []
     reset: bool = False
-    look: int = 0
+    request: int = 0
 
 
 class Unchanged(msgspec.Struct, tag="still"):
-    """No job has changed; the gate is alive. `look` as in Update."""
+    """No job has changed; the gate is alive. `request` as in Update."""
 
-    look: int = 0
+    request: int = 0
 
 
 class Unavailable(msgspec.Struct, tag="trouble"):
@@ -40,11 +40,11 @@ class Unavailable(msgspec.Struct, tag="trouble"):
 class Subscription(msgspec.Struct, tag="wanted"):
     """Whether any client follows jobs; otherwise the gate does not read the queue.
 
-    `look` is the number of the newest request for the queue as it is now. A change of it makes the gate read at once.
+    `request` counts requests for the queue as it is now. A change of it makes the gate read at once.
     """
 
     wanted: bool
-    look: int = 0
+    request: int = 0
 
 
 GateMessage = Update | Unchanged | Unavailable

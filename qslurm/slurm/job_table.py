@@ -15,8 +15,8 @@ Change = tuple[JobInfo | None, JobInfo | None]
 class JobTable:
     """Jobs by id. Thread-safe.
 
-    A job's key tells it from a later job with the same id. `is_outdated(job, known)` tells whether a reported job is
-    older than the known one; such a job is ignored.
+    A job's key distinguishes it from a later job with the same id. A reported job for which `is_outdated(job, known)`
+    is true is older than the known one, and is ignored.
     """
 
     def __init__(self, is_outdated: Callable[[JobInfo, JobInfo], bool] | None = None) -> None:

@@ -134,8 +134,8 @@ class FeedConnection:
         return ready
 
     def _handle_request(self, message: Subscription, now: float) -> None:
-        if message.look > self._request:
-            self._request = message.look
+        if message.request > self._request:
+            self._request = message.request
             self._check_at = min(self._check_at, max(now, self._checked_at + self._timings.check_s))
         if message.wanted == self._is_wanted:
             return
@@ -221,7 +221,7 @@ class FeedConnection:
         if not self._has_sent_all:
             update, self._has_sent_all = self.reader.everything(), True
         update = update or Unchanged()
-        update.look = request
+        update.request = request
         self._send(update)
         self._trouble = ""
         self.current_at = started_at

@@ -197,8 +197,8 @@ class FeedServer:
         with self._lock:
             if message is not None:
                 self._received_at = now
-            if isinstance(message, feed.Update | feed.Unchanged) and message.look > self._answered:
-                self._answered, was_read = message.look, True
+            if isinstance(message, feed.Update | feed.Unchanged) and message.request > self._answered:
+                self._answered, was_read = message.request, True
                 if self._is_wanted and self._requested > self._sent:
                     self._send_subscription(link)
             elif self._is_wanted and now - self._received_at > DEAD_S:

@@ -1,1 +1,1 @@
-"""Programs in cQASM 1.0. A plug-in: qslurm.circuits.check loads it at the first circuit that says `version 1`."""
+"""Programs in cQASM 1.0. A plug-in, which qslurm.circuits.check loads for the first circuit with `version 1`."""

@@ -119,7 +119,7 @@ class Lexer:
         return self._next == len(self._tokens) - 1
 
     def take(self) -> Token:
-        """The next token; the last one (an end) is given again and again."""
+        """Take the next token; at the end, the last one again."""
         token = self.now
         self._next = min(self._next + 1, len(self._tokens) - 1)
         return token

@@ -35,7 +35,7 @@ _MOST_ITERATIONS = 10**9
 
 @dataclass(frozen=True)
 class Instruction:
-    """A gate, preparation, measurement or wait: its name in lower case, its operands, where it stands."""
+    """A gate, preparation, measurement or wait: its name in lower case, its operands, its offset."""
 
     name: str
     operands: tuple[Operand, ...]
@@ -112,7 +112,7 @@ def _header(lexer: Lexer) -> Subcircuit:
 
 def _map(lexer: Lexer) -> None:
     """`map q[0], name` or `map name = q[0]`."""
-    # Both may begin with a name: only the token after it tells them apart.
+    # Both may begin with a name; only the next token differs.
     name = lexer.take_if_before("=")
     if name is not None:
         lexer.expect("=")

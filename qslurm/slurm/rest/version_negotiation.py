@@ -22,7 +22,7 @@ _AT_ONCE_S = 5.0
 """slurmrestd waits 10 s for its slurmctld (MessageTimeout)."""
 
 WITHOUT_ACCOUNTING = ("token_or_accounting", "no_accounting")
-"""Verdicts that do not come from slurmctld itself."""
+"""Kinds of responses that are not slurmctld's own."""
 
 
 class VersionNegotiation:

@@ -208,8 +208,8 @@ def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing
     second = hear(link, Update)
     assert isinstance(second, Update)
     assert (second.reset, told(second)) == (False, [(1, "RUNNING", "bell")])
-    say(link, Subscription(True, look=7))
-    while (answer := hear(link, Update, Unchanged)).look < 7:  # type: ignore[union-attr]
+    say(link, Subscription(True, request=7))
+    while (answer := hear(link, Update, Unchanged)).request < 7:  # type: ignore[union-attr]
         assert answer == Unchanged()
     slurm.away = True
     ring()
@@ -246,8 +246,8 @@ def test_a_request_for_the_current_state_reads_the_queue_only_if_slurmctld_has_d
     slurm, link, _ = gate
 
     def asks(number: int) -> GateMessage:
-        say(link, Subscription(True, look=number))
-        while (answer := hear(link, Update, Unchanged)).look < number:  # type: ignore[union-attr]
+        say(link, Subscription(True, request=number))
+        while (answer := hear(link, Update, Unchanged)).request < number:  # type: ignore[union-attr]
             pass
         return answer
 
@@ -256,12 +256,12 @@ def test_a_request_for_the_current_state_reads_the_queue_only_if_slurmctld_has_d
     hear(link, Update)
     asks(1)  # from now on it knows what slurmctld has done
     looks = slurm.looks
-    assert asks(2) == Unchanged(look=2)
+    assert asks(2) == Unchanged(request=2)
     assert slurm.looks == looks
     slurm.counted = 0
     for number in range(3, 200):
-        say(link, Subscription(True, look=number))
-    while hear(link, Unchanged).look < 199:  # type: ignore[union-attr]
+        say(link, Subscription(True, request=number))
+    while hear(link, Unchanged).request < 199:  # type: ignore[union-attr]
         pass
     assert slurm.counted < 100, "many who ask at once are answered together"
     assert slurm.looks == looks

@@ -84,7 +84,7 @@ class Gate:
         def say() -> None:
             asked = self.hears()
             assert asked.wanted
-            self.says(Update(list(rows), reset=True, look=asked.look))
+            self.says(Update(list(rows), reset=True, request=asked.request))
 
         thread = threading.Thread(target=say)
         thread.start()
@@ -207,8 +207,8 @@ def test_a_list_has_what_was_submitted_a_moment_ago(feed: Path, alice: Center) -
     alice.asks("/v1/queue").result(60)
     said.join()
     asking = alice.asks("/v1/queue")
-    look = gate.hears().look
-    gate.says(Update([row(2)]), Unchanged(look=look - 1), Update([row(3)], look=look))
+    look = gate.hears().request
+    gate.says(Update([row(2)]), Unchanged(request=look - 1), Update([row(3)], request=look))
     assert [job[0] for job in asking.result(60).json()["jobs"]] == [1, 2, 3]
     gate.hangs_up()
 
@@ -313,9 +313,9 @@ def test_a_gate_that_does_not_listen_is_told_once_and_nobody_waits_for_it(
     said.join()
     for _ in range(3):  # it answers none of these
         assert alice.asks("/v1/queue").result(60).status_code == 200
-    question = gate.hears().look
-    gate.says(Unchanged(look=question))
-    assert gate.hears().look == question + 2  # those that came meanwhile, in one
+    question = gate.hears().request
+    gate.says(Unchanged(request=question))
+    assert gate.hears().request == question + 2  # those that came meanwhile, in one
     gate.hangs_up()
 
 
