@@ -43,7 +43,7 @@ def run(report: Report) -> None:
     with _late_writer() as url:
         _compare(
             report,
-            "headers and body apart, requests",
+            "headers and body separately, requests",
             _ways(url, "/", {}),
             lambda: [b"{}"] * COUNT,
             lambda: None,
@@ -109,7 +109,11 @@ def _ways(url: str, path: str, headers: dict[str, str]) -> dict[str, Way]:
 
         return send, session.close
 
-    return {"a new connection each": ours(kept=False), "one kept": ours(kept=True), "a plain session": plain}
+    return {
+        "new connection for each": ours(kept=False),
+        "one connection": ours(kept=True),
+        "a plain session": plain,
+    }
 
 
 def _refuse_failure(status: int, body: bytes) -> None:

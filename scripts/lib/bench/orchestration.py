@@ -52,23 +52,21 @@ def run(report: Report) -> None:
     with _dispatcher() as job:
         by_dispatcher, by_lane = job(lanes=False), job(lanes=True)
         report.measure(
-            "by the dispatcher", lambda: _steps(by_dispatcher.step, SLOW_STEPS), unit="us", peer=peer
+            "through the dispatcher", lambda: _steps(by_dispatcher.step, SLOW_STEPS), unit="us", peer=peer
         )
         _steps(by_lane.step, SLOW_STEPS)  # couples, and is given its lane
         report.measure("by lane", lambda: _steps(by_lane.step, STEPS), unit="us", peer=peer)
         report.measure(
-            "a task's end, its final result stored (the paper's: 200 us)",
+            "the end of a task, its final result stored (paper: 200 us)",
             lambda: _ends(job),
             unit="us",
             peer=PAPER_END_US,
         )
     with _socket_pair() as step:
-        report.measure(
-            "limit: a bare pair of sockets, there and back", lambda: _steps(step, SLOW_STEPS), unit="us"
-        )
+        report.measure("limit: a socket pair, round trip", lambda: _steps(step, SLOW_STEPS), unit="us")
     with _shared_memory() as step:
         report.measure(
-            "limit: a bare word of shared memory, spinning", lambda: _steps(step, STEPS), unit="us"
+            "limit: a word of shared memory, both sides spinning", lambda: _steps(step, STEPS), unit="us"
         )
 
 

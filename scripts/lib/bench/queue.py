@@ -42,8 +42,8 @@ def run(report: Report) -> None:
         center = Center(testbed)
         report.note(f"{JOBS} jobs submitted at {center.fill():.0f} a second")
         squeue = report.measure("squeue on C2", lambda: _seconds(testbed, ["squeue"]), unit="s")
-        listing = report.measure("slurmrestd's own list", center.listing, unit="s")
-        for what, alone in (("by the agent", False), ("without an agent", True)):
+        listing = report.measure("slurmrestd's list of jobs", center.listing, unit="s")
+        for what, alone in (("through the agent", False), ("without an agent", True)):
             taken = report.measure(
                 f"qslurm queue, {what}", partial(center.queue, alone=alone), unit="s", peer=squeue
             )

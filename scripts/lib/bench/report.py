@@ -34,7 +34,7 @@ class Report:
         text = f"  {what:<58} {middle:>10.4g} {unit:<6} ({min(values):.4g} to {max(values):.4g})"
         if peer:
             row["ratio"] = middle / peer
-            text += f"  {middle / peer:.3g} of its peer"
+            text += f"  ratio {middle / peer:.3g}"
         self._rows.append(row)
         self._say(text)
         return middle

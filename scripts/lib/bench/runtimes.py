@@ -35,7 +35,7 @@ def run(report: Report) -> None:
     for confine, walls in (("never", ""), ("always", ", confined")):
         with service(confine) as folder:
             values = [warm(folder) for _ in range(report.runs)]
-            report.add(f"warm{walls}, handed out as the job's user", values, unit="s", peer=cold)
+            report.add(f"warm{walls}, as the job's user", values, unit="s", peer=cold)
 
 
 @contextmanager

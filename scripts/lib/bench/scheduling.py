@@ -51,7 +51,7 @@ def run(report: Report) -> None:
         report.measure(
             f"{policy}: decision, {MANY:,} queued", partial(_decision, policy, MANY), unit="us", peer=few
         )
-        report.measure(f"{policy}: place and reason, {MANY:,} queued", partial(_place, policy), unit="us")
+        report.measure(f"{policy}: position and reason, {MANY:,} queued", partial(_place, policy), unit="us")
     for lanes in (True, False):
         _report_jobs(report, lanes=lanes)
 
@@ -121,9 +121,9 @@ def _report_jobs(report: Report, *, lanes: bool) -> None:
         least.append(100 * min(shares) / fair)
         most.append(100 * max(shares) / fair)
     peer = report.add(f"{JOBS} jobs one after the other{how}", after, unit="1/s")
-    report.add(f"{JOBS} jobs at once{how}", at_once, unit="1/s", peer=peer)
-    report.add(f"the job that got least, of its share{how}", least, unit="%")
-    report.add(f"the job that got most, of its share{how}", most, unit="%")
+    report.add(f"{JOBS} concurrent jobs{how}", at_once, unit="1/s", peer=peer)
+    report.add(f"smallest share of a job, of a fair one{how}", least, unit="%")
+    report.add(f"largest share of a job, of a fair one{how}", most, unit="%")
 
 
 def _rate(jobs: list[list[float]], *, one_by_one: bool) -> float:

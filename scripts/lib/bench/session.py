@@ -48,34 +48,34 @@ _fork = multiprocessing.get_context("fork")
 
 def run(report: Report) -> None:
     """Measure single and concurrent executions at several delays."""
-    with _door() as (door, secret, step), _child(_echo) as echo:
+    with _session_server() as (server, secret, step), _child(_echo) as echo:
         for delay_ms in DELAYS_MS:
-            with _child(_way, delay_ms, door.address) as far, _child(_way, delay_ms, echo) as bare:
+            with _child(_way, delay_ms, server.address) as far, _child(_way, delay_ms, echo) as bare:
                 _over(
                     report,
-                    f"{delay_ms} ms each way",
+                    f"{delay_ms} ms delay",
                     bare,
-                    SessionServerAddress(far, door.certificate),
+                    SessionServerAddress(far, server.certificate),
                     secret,
                 )
-        report.measure("an execution by the dispatcher's socket on C2", lambda: _each(step, 500), unit="ms")
+        report.measure("one execution by the dispatcher's socket on C2", lambda: _each(step, 500), unit="ms")
 
 
-def _over(report: Report, name: str, bare: str, door: SessionServerAddress, secret: bytes) -> None:
+def _over(report: Report, name: str, bare: str, server: SessionServerAddress, secret: bytes) -> None:
     """Measure at one delay: an echo, an execution, concurrent executions."""
     with socket.create_connection(_place(bare), TIMEOUT_S) as link:
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         times = int(min(500, max(10, SECONDS / _each(lambda: _ping(link), 3) * 1000)))
-        peer = report.measure(f"{name}: a bare echo", lambda: _each(lambda: _ping(link), times), unit="ms")
-    with closing(SessionClient(door.connect, secret, say=report.note, ended=lambda: None)) as client:
+        peer = report.measure(f"{name}: echo", lambda: _each(lambda: _ping(link), times), unit="ms")
+    with closing(SessionClient(server.connect, secret, say=report.note, ended=lambda: None)) as client:
         report.measure(
-            f"{name}: an execution",
+            f"{name}: one execution",
             lambda: _each(lambda: client.execute(BELL, SHOTS, False), times),
             unit="ms",
             peer=peer,
         )
         report.measure(
-            f"{name}: {MANY} executions at once, all of them",
+            f"{name}: {MANY} concurrent executions, all of them",
             lambda: _each(lambda: list(client.execute_many([BELL] * MANY, SHOTS, False)), 5),
             unit="ms",
             peer=peer,
@@ -105,8 +105,8 @@ def _place(address: str) -> tuple[str, int]:
 
 
 @contextmanager
-def _door() -> Iterator[tuple[SessionServerAddress, bytes, Callable[[], object]]]:
-    """A dispatcher that holds a session, the way in, and a step beside it of a job on its own host."""
+def _session_server() -> Iterator[tuple[SessionServerAddress, bytes, Callable[[], object]]]:
+    """Run a dispatcher with a session; yields its address, the session's secret, and the step of another job."""
     with TemporaryDirectory(prefix="qs-", dir="/dev/shm") as name:
         folder = Path(name)
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -132,8 +132,8 @@ def _door() -> Iterator[tuple[SessionServerAddress, bytes, Callable[[], object]]
             threading.Thread(target=step.wait_for_end, daemon=True).start()
             with DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S) as client:
                 beside = DispatcherSession(client, 2, 0, say=_nobody)
-                door = SessionServerAddress(address, read_certificate(Path(sessions.key)))
-                yield door, secret, lambda: beside.execute(BELL, SHOTS, False)
+                server = SessionServerAddress(address, read_certificate(Path(sessions.key)))
+                yield server, secret, lambda: beside.execute(BELL, SHOTS, False)
         finally:
             process.terminate()
             process.join(TIMEOUT_S)

@@ -24,7 +24,7 @@ def run(report: Report) -> None:
         template.write_text(SWEPT)
         ways: dict[str, Callable[[], float]] = {
             "a loop of curl": lambda: c1.curls(c1.payloads(circuits)),
-            "a loop of sbatch, on C2 itself": lambda: c1.sbatches(c1.payloads(circuits)),
+            "a loop of sbatch, on C2": lambda: c1.sbatches(c1.payloads(circuits)),
             "qslurm submit *.cq": lambda: c1.submits(circuits),
             "qslurm submit *.cq --separate": lambda: c1.submits(circuits, "--separate"),
             "qslurm submit --sweep": lambda: c1.submits([template], "--sweep", f"theta=0:3/{COUNT}", ids=1),
@@ -36,11 +36,11 @@ def run(report: Report) -> None:
                 c1.clear()
         curl = report.add("a loop of curl", rates.pop("a loop of curl"), unit="1/s")
         sbatch = report.add(
-            "a loop of sbatch, on C2 itself",
-            rates.pop("a loop of sbatch, on C2 itself"),
+            "a loop of sbatch, on C2",
+            rates.pop("a loop of sbatch, on C2"),
             unit="1/s",
             peer=curl,
         )
         for way, values in rates.items():
             middle = report.add(way, values, unit="1/s", peer=curl)
-            report.note(f"{'':56} {middle / sbatch:.3g} of sbatch's")
+            report.note(f"{'':56} ratio to sbatch {middle / sbatch:.3g}")

@@ -28,8 +28,8 @@ def run(report: Report) -> None:
                 if not warm_up:
                     values.append(one)
         c1.clear()
-        curl = report.add(f"curl, its payload ready ({c1.api_version})", taken["curl"], unit="s")
-        report.add("sbatch, on C2 itself", taken["sbatch on C2"], unit="s", peer=curl)
-        report.add("qslurm submit, by the agent", taken["qslurm submit"], unit="s", peer=curl)
+        curl = report.add(f"curl, with a ready payload ({c1.api_version})", taken["curl"], unit="s")
+        report.add("sbatch, on C2", taken["sbatch on C2"], unit="s", peer=curl)
+        report.add("qslurm submit, through the agent", taken["qslurm submit"], unit="s", peer=curl)
         above = [ours - peer for ours, peer in zip(taken["qslurm submit"], taken["curl"], strict=True)]
-        report.add(f"qslurm submit above curl (aim: {AIM_S:g})", above, unit="s")
+        report.add(f"qslurm submit minus curl (aim: {AIM_S:g})", above, unit="s")
