@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pwd
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
+from qslurm.c2.config.user_ids import uids_of
 from qslurm.c2.dispatcher.listeners.connection_limits import allow_many_descriptors
 from qslurm.c2.scheduling.policy import POLICIES
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError
@@ -57,7 +57,7 @@ def serve(
         check_sessions(sessions)
     configure("dispatcher")
     allow_many_descriptors()
-    trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
+    trusted = uids_of(config.trusted_users, "[dispatcher] trusted_users") | {0, os.getuid()}
     with ExitStack() as stack:
         # before this process holds data of jobs
         starter = fork_starter(config.runtime_user) if config.runtime_user else None
@@ -245,10 +245,3 @@ def _lock(path: Path) -> int:
         if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
             return descriptor
         os.close(descriptor)  # its last holder removed the file after we opened it
-
-
-def _uid(name: str) -> int:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError as error:
-        raise ConfigError(f"[dispatcher] trusted_users: unknown user {name!r}.") from error

@@ -12,6 +12,7 @@ accept application/msgpack. 503 while there are no current jobs; slurmrestd may 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,9 +25,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from qslurm.c2.config.file import C2Config
+from qslurm.c2.config.user_ids import uids_of
 from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.c2.jobmanager.center_limits import CenterLimits
-from qslurm.c2.jobmanager.feed_server import FeedServer, gate_uids
+from qslurm.c2.jobmanager.feed_server import FeedServer
 from qslurm.c2.jobmanager.http import ChunkedResponse, refuse_other_fields
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.job_changes import QueueListing
@@ -77,7 +79,7 @@ class ChangesApi:
         self._feed = FeedServer(
             config.jobmanager.feed,
             config.slurm.user_prefix,
-            gate_uids(config.dispatcher.trusted_users),
+            {0, os.getuid(), *uids_of(config.dispatcher.trusted_users, "[dispatcher] trusted_users")},
             self._notify,
             lambda: self._notify(_WAS_READ),
         )

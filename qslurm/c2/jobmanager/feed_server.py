@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import queue
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from qslurm.c2.jobmanager.center_changes import CenterChanges
-from qslurm.errors import ConfigError, UnreachableError
+from qslurm.errors import UnreachableError
 from qslurm.protocol import feed
 from qslurm.protocol.job_changes import PartitionLoad
 from qslurm.protocol.partition_queue import partition_loads, queue_positions
@@ -236,14 +234,3 @@ class FeedServer:
         with suppress(OSError):  # the thread notices that the connection is lost
             message = feed.Subscription(self._is_wanted, self._requested)
             link.send(msgspec.msgpack.encode(message), time.monotonic() + DEAD_S)
-
-
-def gate_uids(trusted_users: Iterable[str]) -> set[int]:
-    """The uids that may connect as the gate: root, our own, and these users'; ConfigError for an unknown user."""
-    try:
-        return {0, os.getuid(), *(pwd.getpwnam(name).pw_uid for name in trusted_users)}
-    except KeyError as error:
-        raise ConfigError(
-            f"[dispatcher] trusted_users names an unknown user ({error.args[0]}).",
-            hint="Check trusted_users in [dispatcher].",
-        ) from error

@@ -7,7 +7,6 @@ manager and root may connect.
 from __future__ import annotations
 
 import os
-import pwd
 import select
 import signal
 import socket
@@ -18,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from qslurm.c2.config.tokens_section import TokensConfig
+from qslurm.c2.config.user_ids import uids_of
 from qslurm.c2.tokens.keys import list_keys
 from qslurm.c2.tokens.renewals import Renewals
 from qslurm.errors import ConfigError, QslurmError
@@ -73,7 +73,7 @@ class RenewalService:
     def __init__(self, config: TokensConfig, renewals: Renewals) -> None:
         self._renewals = renewals
         self._next_refusal_log = 0.0
-        self._clients = {0, os.geteuid(), *map(_uid, config.clients)}
+        self._clients = {0, os.geteuid(), *uids_of(config.clients, "[tokens] clients")}
 
     def serve_next(self, listener: socket.socket) -> None:
         """Accept a connection and answer its request. Its errors are logged."""
@@ -119,12 +119,3 @@ class RenewalService:
             log.info("renewed", **about, expires=claims.expires, until=renewed.until)
         token = renewed.token.reveal() if renewed.token else ""
         return RenewalResult(token, claims.expires or 0, renewed.until)
-
-
-def _uid(name: str) -> int:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError as error:
-        raise ConfigError(
-            f"[tokens] clients: unknown user {name}.", hint="Check clients under [tokens]."
-        ) from error

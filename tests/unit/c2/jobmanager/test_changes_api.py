@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -18,9 +19,9 @@ from qslurm.c2.config.file import C2Config
 from qslurm.c2.config.jobmanager_section import JobManagerConfig
 from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.c2.jobmanager.changes_api import MOST_WAITING, ChangesApi, ChangesTimings
-from qslurm.c2.jobmanager.feed_server import FeedServer, gate_uids
+from qslurm.c2.jobmanager.feed_server import FeedServer
 from qslurm.c2.jobmanager.rest_api import make_app
-from qslurm.errors import ConfigError, UnreachableError
+from qslurm.errors import UnreachableError
 from qslurm.protocol.feed import (
     MESSAGE_LIMIT,
     GateMessage,
@@ -322,7 +323,7 @@ def test_a_gate_that_does_not_listen_is_told_once_and_nobody_waits_for_it(
 def test_other_users_are_refused_also_beside_the_gate_and_fill_no_log(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trusted = gate_uids([])
+    trusted = {os.getuid()}
     feed = FeedServer(str(home / "feed.sock"), "center_", trusted, lambda _: None)
     gate = Gate(home / "feed.sock")
     said = gate.has(row(1))
@@ -344,5 +345,3 @@ def test_other_users_are_refused_also_beside_the_gate_and_fill_no_log(
 def test_a_feed_that_can_not_be_says_why(home: Path) -> None:
     with pytest.raises(UnreachableError, match="cannot listen"):
         FeedServer(str(home / "nowhere" / "feed.sock"), "center_", set(), lambda _: None)
-    with pytest.raises(ConfigError, match="unknown user"):
-        gate_uids(["nobody-has-this-name"])

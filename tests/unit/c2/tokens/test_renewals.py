@@ -268,7 +268,7 @@ def test_a_service_that_is_away_or_speaks_nonsense_is_unreachable(home: Path) ->
 
 def test_a_client_that_is_no_user_here_is_a_mistake_in_the_configuration(office: Office) -> None:
     config = msgspec.structs.replace(office.config, clients=("qs-nobody-of-this-name",))
-    with pytest.raises(ConfigError, match="unknown user qs-nobody"):
+    with pytest.raises(ConfigError, match="unknown user 'qs-nobody"):
         RenewalService(config, office.renewals)
 
 
