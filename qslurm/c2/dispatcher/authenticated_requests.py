@@ -85,9 +85,8 @@ class AuthenticatedRequests:
         self._reading_queue = ReadingQueue(threads, read) if read else None
         self._checks = CredentialChecks(identity, threads)
         self._trusted_checks = CredentialChecks(identity, threads, "trusted")
-        self._status_checks = CredentialChecks(
-            identity, threads, "look"
-        )  # who only looks must not keep hooks waiting
+        # status requests must not delay hooks
+        self._status_checks = CredentialChecks(identity, threads, "status")
 
     def handle_status(self, request: SignedRequest, message: GetStatus) -> None:
         """The dispatcher's status, with the jobs that the sender may see."""

@@ -129,7 +129,7 @@ class Reader:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        # Without a write-ahead log nobody writes, and SQLite would want to create one; `immutable` says so.
+        # Without a write-ahead log there is no writer; `immutable` keeps SQLite from creating one.
         idle = not self._path.with_name(self._path.name + "-wal").exists()
         uri = f"file:{quote(str(self._path.absolute()))}?mode=ro" + ("&immutable=1" if idle else "")
         connection = sqlite3.connect(uri, uri=True, timeout=5.0)

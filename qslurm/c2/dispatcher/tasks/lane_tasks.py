@@ -1,4 +1,4 @@
-"""The dispatcher's tasks as lanes know them (qslurm.runtimes.lanes.lane_protocols)."""
+"""The dispatcher's tasks for lanes (see qslurm.runtimes.lanes.lane_protocols)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qslurm.runtimes.lanes.logbook import Busy
 
 
 class RegisteredTasks:
-    """Those of a task registry."""
+    """The tasks of a task registry."""
 
     def __init__(self, registry: TaskRegistry) -> None:
         self._registry = registry
@@ -50,11 +50,11 @@ class RegisteredTasks:
         return admitted and quota.left_s(self._registry, known) > 0
 
     def has_waiting(self, backend: str) -> bool:
-        """Whether anything waits in a backend's queue."""
+        """Whether a backend's queue has waiting executions."""
         return len(self._registry.queues[backend]) > 0
 
     def lease_member(self, task: int) -> LeasedTask:
-        """What its turns in a lease depend on."""
+        """The data that decides about its turns in a lease."""
         job, now = self._registry.tasks[task].job, self._registry.timer()
         queue = self._registry.queues[job.backend]
         weight = queue.shares.weight(job.center)
@@ -71,20 +71,20 @@ class RegisteredTasks:
 
     @property
     def can_store(self) -> bool:
-        """Whether the store takes changes."""
+        """Whether the store can be written."""
         return not self._registry.store_error
 
     @property
     def all_stored(self) -> bool:
-        """Whether it has taken all of them."""
+        """Whether all changes are stored."""
         return not self._registry.store_error and not self._registry.changes
 
     def count_lease(self, backend: str) -> None:
-        """A runtime of a backend has been lent."""
+        """Count a lease of a backend."""
         self._registry.counters.add("leases", backend)
 
     def record_failure(self, task: int, busy: Busy, why: str) -> None:
-        """An execution that did not go through the queue has failed."""
+        """Record the failure of an execution by lane."""
         if task not in self._registry.tasks:
             return
         used_up = busy.seconds >= self.left_s(task)
@@ -95,13 +95,13 @@ class RegisteredTasks:
         self._registry.record(task, busy.circuit_sha256, failed)
 
     def record_lost(self, task: int, seq: int) -> None:
-        """An execution that did not go through the queue has no outcome."""
+        """Note that an execution by lane was lost without an outcome."""
         known = self._registry.tasks.get(task)
         if known is not None:
             known.lost.add(seq)
 
     def store_now(self) -> None:
-        """Store all changes at once; QslurmError if that can't be."""
+        """Store all changes now; QslurmError if that fails."""
         store_error = self._registry.store.commit(self._registry.changes, sync=True)
         if store_error:
             raise QslurmError(
