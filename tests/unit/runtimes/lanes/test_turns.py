@@ -64,7 +64,7 @@ def test_whose_turn_it_is_says_the_policy_that_holds_for_the_queue(policy, place
 
 
 def serve(turns, seconds, rounds):
-    """Let every seat ask again as soon as it was served; how often each was, and the longest anybody waited (turns)."""
+    """Let each member request again as soon as it was served: how often each was, and the longest wait in turns."""
     served, waits, longest = Counter(), dict.fromkeys(range(len(seconds)), 0), 0
     now = 0.0
     for member in range(len(seconds)):
