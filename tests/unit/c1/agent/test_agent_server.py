@@ -9,7 +9,15 @@ import pytest
 
 from qslurm.c1.agent import agent_server
 from qslurm.c1.agent.change_log import of_job
-from qslurm.c1.connection.agent_messages import GetAgentStatus, GetTasks, encode, response_decoder
+from qslurm.c1.connection.agent_messages import (
+    GetAgentStatus,
+    GetTasks,
+    Submission,
+    Submit,
+    encode,
+    response_decoder,
+)
+from qslurm.errors import RefusedError
 from qslurm.protocol.job_changes import visible_state
 from qslurm.slurm.job_info import JobInfo
 from qslurm.system.notifier import Notifier
@@ -131,3 +139,40 @@ def test_who_has_missed_a_change_is_answered_at_once():
     with ours, theirs:
         asyncio.run(story(ours, theirs))
     assert len(looked) == 1
+
+
+@pytest.mark.parametrize(
+    "outcome", [Submission("accepted", 12, ["a warning"]), RefusedError("C2 refused the job.", hint="Why.")]
+)
+def test_a_waiting_submission_is_answered_with_its_outcome_without_another_look_up(outcome):
+    handled = []
+
+    async def story(ours, theirs):
+        notifier = Notifier(asyncio.get_running_loop())
+
+        def answer(user, request):
+            handled.append(request)
+            notifier.notify(("submission", request.key), value=outcome)  # C2 answers before anybody waits
+            return Submission("waiting")
+
+        agent = agent_server.AgentServer(SimpleNamespace(answer=answer), notifier, munge=None)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        theirs.sendall(question(Submit("key-1", {}, patience_s=PATIENCE_S)))
+        theirs.shutdown(socket.SHUT_WR)
+        await asyncio.wait_for(agent.serve_local(reader, writer), PATIENCE_S / 2)
+        agent.close()
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        asyncio.run(story(ours, theirs))
+        theirs.settimeout(PATIENCE_S)
+        response = response_decoder.decode(theirs.recv(1 << 16)[OVERHEAD:])
+    assert len(handled) == 1
+    if isinstance(outcome, Submission):
+        assert msgspec.convert(response.value, Submission) == outcome
+    else:
+        assert (response.kind, response.message, response.hint) == (
+            outcome.kind,
+            outcome.message,
+            outcome.hint,
+        )
