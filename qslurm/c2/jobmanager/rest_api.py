@@ -91,9 +91,12 @@ MOST_BYTES = 8 * 1024 * 1024
 """Results in a response; the one that exceeds this is still included."""
 
 
-def make_app(config: C2Config, changes: ChangesApi | None = None) -> ASGIApp:
-    """The ASGI application; `changes` has the endpoints for clients that follow jobs."""
-    manager = _JobManager(config)
+def make_app(config: C2Config, changes: ChangesApi | None = None, *, most_bytes: int = MOST_BYTES) -> ASGIApp:
+    """The ASGI application; `changes` has the endpoints for clients that follow jobs.
+
+    `most_bytes` bounds the results in a response.
+    """
+    manager = _JobManager(config, most_bytes)
     limits = CenterLimits()
 
     def route(path: str, endpoint: Callable[[Request], Response], *fields: str, **options: Any) -> Route:
@@ -147,8 +150,9 @@ def make_app(config: C2Config, changes: ChangesApi | None = None) -> ASGIApp:
 class _JobManager:
     """The endpoints: functions that run in threads, a few at a time for each center."""
 
-    def __init__(self, config: C2Config) -> None:
+    def __init__(self, config: C2Config, most_bytes: int) -> None:
         self._config = config
+        self._most_bytes = most_bytes
         self._keyring = Keyring(config.tokens.jwks, hs256_key=config.jobmanager.hs256_key)
         self._reader = Reader(config.dispatcher.store)
         self._renewal = RenewalEndpoint(config.tokens.socket)
@@ -219,7 +223,7 @@ class _JobManager:
                 document = {"job_id": job_id} | error_document(error)
             found.append(document)
             size += sum(len(value) for value in document.values() if isinstance(value, msgspec.Raw))
-            if size > MOST_BYTES:
+            if size > self._most_bytes:
                 break
         return json_response({"results": found})
 

@@ -47,9 +47,9 @@ class Manager:
         headers = {"Authorization": f"Bearer {self.token() if token is None else token}"}
         return self.http.get(self.url + path, headers=headers, timeout=20, **options)
 
-    def serve(self, config: C2Config) -> None:
+    def serve(self, config: C2Config, **options: Any) -> None:
         """Be configured so from now on."""
-        self._switch.app = make_app(config)
+        self._switch.app = make_app(config, **options)
 
     def insert_task(self, job_id: int, **values: Any) -> int:
         self._task += 1

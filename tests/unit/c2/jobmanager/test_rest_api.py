@@ -28,8 +28,8 @@ def error(response: object) -> dict[str, object]:
 
 
 def test_a_circuit_job_gives_its_counts(manager: Manager) -> None:
-    task = manager.put_task(7, slurm_state="COMPLETED", name="bell", origin="slurm:snellius:4711:alice")
-    manager.put_execution(task, '{"00": 51, "11": 49}', 100)
+    task = manager.insert_task(7, slurm_state="COMPLETED", name="bell", origin="slurm:snellius:4711:alice")
+    manager.insert_execution(task, '{"00": 51, "11": 49}', 100)
     assert manager.get("/v1/jobs/7/results").json() == {
         "job_id": 7,
         "key": "",
@@ -52,19 +52,19 @@ def test_a_circuit_job_gives_its_counts(manager: Manager) -> None:
 
 
 def test_raw_data_is_given_when_it_was_asked_for(manager: Manager) -> None:
-    manager.put_execution(manager.put_task(7), '{"0": 1, "1": 1}', 2, raw_data='["0", "1"]')
+    manager.insert_execution(manager.insert_task(7), '{"0": 1, "1": 1}', 2, raw_data='["0", "1"]')
     assert manager.get("/v1/jobs/7/results").json()["raw_data"] == ["0", "1"]
 
 
 def test_a_hybrid_job_gives_its_final_result(manager: Manager) -> None:
-    task = manager.put_task(7, kind="hybrid", final_result=json.dumps({"energy": -1.857}))
-    manager.put_execution(task, '{"0": 10}', 10)
+    task = manager.insert_task(7, kind="hybrid", final_result=json.dumps({"energy": -1.857}))
+    manager.insert_execution(task, '{"0": 10}', 10)
     found = manager.get("/v1/jobs/7/results").json()
     assert (found["final_result"], found["executions"], found["shots"]) == ({"energy": -1.857}, 1, 10)
 
 
 def test_a_script_job_gives_its_state(manager: Manager) -> None:
-    manager.put_task(7, kind="script")
+    manager.insert_task(7, kind="script")
     assert manager.get("/v1/jobs/7/results").json() == {
         "job_id": 7,
         "key": "",
@@ -77,20 +77,18 @@ def test_a_script_job_gives_its_state(manager: Manager) -> None:
 
 
 def test_a_failed_job_gives_its_reason_and_what_there_is(manager: Manager) -> None:
-    manager.put_task(7, kind="hybrid", state="failed", reason="line 3: no such gate")
+    manager.insert_task(7, kind="hybrid", state="failed", reason="line 3: no such gate")
     response = manager.get("/v1/jobs/7/results")
     assert response.status_code == 200
     assert response.json()["reason"] == "line 3: no such gate"
 
 
-def test_many_results_come_at_once_and_who_has_none_says_why(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_results_come_at_once_and_who_has_none_says_why(manager: Manager) -> None:
     for job_id in (7, 8, 9):
-        manager.put_execution(manager.put_task(job_id), f'{{"0": {job_id}}}', job_id)
-    manager.put_execution(manager.put_task(9), '{"1": 9}', 9)  # its id was given again
-    manager.put_task(10, state="running")
-    manager.put_task(11, center="lumi")
+        manager.insert_execution(manager.insert_task(job_id), f'{{"0": {job_id}}}', job_id)
+    manager.insert_execution(manager.insert_task(9), '{"1": 9}', 9)  # its id was given again
+    manager.insert_task(10, state="running")
+    manager.insert_task(11, center="lumi")
     found = manager.get("/v1/results?jobs=9,7,10,11,12,9").json()["results"]
     assert [(one["job_id"], one.get("counts"), one.get("error", {}).get("type")) for one in found] == [
         (9, {"1": 9}, None),
@@ -100,7 +98,7 @@ def test_many_results_come_at_once_and_who_has_none_says_why(
         (12, None, "unknown_job"),
     ]
     assert found[1] == manager.get("/v1/jobs/7/results").json()
-    monkeypatch.setattr("qslurm.c2.jobmanager.rest_api.MOST_BYTES", 1)
+    manager.serve(manager.config, most_bytes=1)
     assert [one["job_id"] for one in manager.get("/v1/results?jobs=8,7").json()["results"]] == [8]
 
 
@@ -113,7 +111,7 @@ def test_what_are_no_job_ids_is_a_sentence(manager: Manager, jobs: str) -> None:
 
 @pytest.mark.parametrize("state", ["admitted", "running", "withdrawn"])
 def test_a_job_under_way_has_no_results_yet(manager: Manager, state: str) -> None:
-    manager.put_task(7, state=state)
+    manager.insert_task(7, state=state)
     response = manager.get("/v1/jobs/7/results")
     assert response.status_code == 409
     assert error(response)["type"] == "not_ready"
@@ -121,7 +119,7 @@ def test_a_job_under_way_has_no_results_yet(manager: Manager, state: str) -> Non
 
 @pytest.mark.parametrize("path", ["", "/results", "/logs"])
 def test_another_centers_job_is_answered_like_one_that_does_not_exist(manager: Manager, path: str) -> None:
-    manager.put_task(7)
+    manager.insert_task(7)
     manager.log(7).write_text("secret\n")
     foreign = manager.get(f"/v1/jobs/7{path}", token=manager.token("lumi"))
     unknown = manager.get(f"/v1/jobs/8{path}", token=manager.token("lumi"))
@@ -132,7 +130,7 @@ def test_another_centers_job_is_answered_like_one_that_does_not_exist(manager: M
 
 def test_jobs_are_listed_newest_first_and_bounded(manager: Manager) -> None:
     for job_id in (5, 6, 7):
-        manager.put_task(job_id)
+        manager.insert_task(job_id)
     jobs = manager.get("/v1/jobs?limit=2").json()["jobs"]
     assert [job["job_id"] for job in jobs] == [7, 6]
 
@@ -221,10 +219,10 @@ def test_a_job_without_a_log_is_404(manager: Manager) -> None:
 
 def test_usage_adds_up_what_a_centers_jobs_have_used_in_a_time(manager: Manager) -> None:
     for restart, key in ((0, "k"), (1, "k"), (0, "l")):  # one of them was requeued
-        task = manager.put_task(7, restart=restart, key=key, origin="shell:::ann", account="snellius")
-        manager.put_execution(task, "{}", shots=10)
-    manager.put_execution(manager.put_task(8, finished_at=900.0, origin="shell:::ann"), "{}", shots=1)
-    manager.put_execution(manager.put_task(9, center="lumi"), "{}", shots=1)
+        task = manager.insert_task(7, restart=restart, key=key, origin="shell:::ann", account="snellius")
+        manager.insert_execution(task, "{}", shots=10)
+    manager.insert_execution(manager.insert_task(8, finished_at=900.0, origin="shell:::ann"), "{}", shots=1)
+    manager.insert_execution(manager.insert_task(9, center="lumi"), "{}", shots=1)
     assert manager.get("/v1/usage?until=100").json() == {
         "usage": [
             {
@@ -271,17 +269,17 @@ def test_a_center_is_told_where_sessions_are_entered(manager: Manager, tmp_path:
 
 
 def test_a_session_has_the_result_that_its_loop_gave_it(manager: Manager) -> None:
-    manager.put_task(7, kind="session", final_result='{"energy": -1.1}')
+    manager.insert_task(7, kind="session", final_result='{"energy": -1.1}')
     document = manager.get("/v1/jobs/7/results").json()
     assert (document["kind"], document["final_result"]) == ("session", {"energy": -1.1})
 
 
 def test_a_key_gives_every_start_of_its_submission_and_of_its_tasks(manager: Manager) -> None:
-    manager.put_task(7, key="k/1", state="withdrawn")
-    manager.put_task(7, key="k/1", restart=1, state="running", finished_at=None)
-    manager.put_task(8, key="k/1#0")
-    manager.put_task(9, key="k/12")
-    manager.put_task(10, key="k/1", center="lumi")
+    manager.insert_task(7, key="k/1", state="withdrawn")
+    manager.insert_task(7, key="k/1", restart=1, state="running", finished_at=None)
+    manager.insert_task(8, key="k/1#0")
+    manager.insert_task(9, key="k/12")
+    manager.insert_task(10, key="k/1", center="lumi")
     found = manager.get("/v1/keys/k%2F1").json()["jobs"]
     assert [(job["job_id"], job["restart"], job["state"]) for job in found] == [
         (8, 0, "finished"),

@@ -37,12 +37,12 @@ def runner(manager: Manager) -> SlurmRunner:
 def test_a_tasks_state_is_the_jobs_progress(
     runner: SlurmRunner, manager: Manager, state: str, progress: Progress
 ) -> None:
-    manager.put_task(7, state=state, reason=progress.message)
+    manager.insert_task(7, state=state, reason=progress.message)
     assert runner.progress(CALLER, [7]) == {7: progress}
 
 
 def test_of_what_has_not_started_slurm_is_asked(runner: SlurmRunner, manager: Manager) -> None:
-    manager.put_task(7, state="withdrawn")
+    manager.insert_task(7, state="withdrawn")
     for run in (7, 8):
         with pytest.raises(UnreachableError) as caught:
             runner.progress(CALLER, [run])
@@ -50,8 +50,8 @@ def test_of_what_has_not_started_slurm_is_asked(runner: SlurmRunner, manager: Ma
 
 
 def test_results_are_the_executions_that_gave_one(runner: SlurmRunner, manager: Manager) -> None:
-    task = manager.put_task(7)
-    manager.put_execution(task, '{"00": 3, "11": 1}', 4, '["00", "00", "11", "00"]')
+    task = manager.insert_task(7)
+    manager.insert_execution(task, '{"00": 3, "11": 1}', 4, '["00", "00", "11", "00"]')
     (measured,) = runner.measured(CALLER, 7, 0, 50)
     assert (bytes(measured.counts), bytes(measured.raw_data or b"")) == (
         b'{"00": 3, "11": 1}',
@@ -64,7 +64,7 @@ def test_results_are_the_executions_that_gave_one(runner: SlurmRunner, manager: 
 
 
 def test_a_final_result_is_finalizes(runner: SlurmRunner, manager: Manager) -> None:
-    manager.put_task(7, kind="hybrid", final_result='{"energy": -1.1}')
+    manager.insert_task(7, kind="hybrid", final_result='{"energy": -1.1}')
     assert bytes(runner.final_result(CALLER, 7) or b"") == b'{"energy": -1.1}'
     assert runner.final_result(CALLER, 8) is None
 
