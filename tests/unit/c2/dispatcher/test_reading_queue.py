@@ -16,7 +16,7 @@ from qslurm.protocol.messages import Admit
 from tests.unit.c2.dispatcher.running import circuit_job
 
 
-class Desk:
+class Scene:
     """Readings whose work goes on when it is let go, or fails; `answered` are jobs in order."""
 
     def __init__(self) -> None:
@@ -48,54 +48,54 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    yield desk
-    for event in desk.go.values():
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    yield scene
+    for event in scene.go.values():
         event.set()
-    desk.threads.close()
+    scene.threads.close()
 
 
-def test_a_center_with_much_to_read_keeps_no_other_waiting(desk: Desk) -> None:
+def test_a_center_with_much_to_read_keeps_no_other_waiting(scene: Scene) -> None:
     for job_id in range(8):
-        desk.ask(job_id, "a")
-    desk.ask(100, "b")
-    desk.go[100].set()
-    desk.until(lambda: 100 in desk.answered)
-    assert desk.answered == [100]
-    assert sorted(desk.began) == [*range(AT_A_TIME_PER_CENTER), 100]
+        scene.ask(job_id, "a")
+    scene.ask(100, "b")
+    scene.go[100].set()
+    scene.until(lambda: 100 in scene.answered)
+    assert scene.answered == [100]
+    assert sorted(scene.began) == [*range(AT_A_TIME_PER_CENTER), 100]
 
 
-def test_the_next_is_of_the_center_that_has_the_fewest_under_way(desk: Desk) -> None:
+def test_the_next_is_of_the_center_that_has_the_fewest_under_way(scene: Scene) -> None:
     for job_id, center in enumerate("aaabbbcc"):
-        desk.ask(job_id, center)
-    desk.go[0].set()
-    desk.until(lambda: 0 in desk.answered)
-    desk.go[6].set()
-    desk.until(lambda: 6 in desk.answered)  # c has come to its turn
-    for event in desk.go.values():
+        scene.ask(job_id, center)
+    scene.go[0].set()
+    scene.until(lambda: 0 in scene.answered)
+    scene.go[6].set()
+    scene.until(lambda: 6 in scene.answered)  # c has come to its turn
+    for event in scene.go.values():
         event.set()
-    desk.until(lambda: len(desk.answered) == 8)
-    assert len(desk.began) == 8 > AT_A_TIME
+    scene.until(lambda: len(scene.answered) == 8)
+    assert len(scene.began) == 8 > AT_A_TIME
 
 
-def test_asked_twice_it_is_read_once_and_both_are_answered(desk: Desk) -> None:
-    desk.ask(1, "a")
-    desk.ask(1, "a")
-    desk.go[1].set()
-    desk.until(lambda: desk.answered == [1, 1])
-    assert desk.began == [1]
+def test_asked_twice_it_is_read_once_and_both_are_answered(scene: Scene) -> None:
+    scene.ask(1, "a")
+    scene.ask(1, "a")
+    scene.go[1].set()
+    scene.until(lambda: scene.answered == [1, 1])
+    assert scene.began == [1]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_what_can_not_be_read_gives_its_place_back_and_may_be_asked_again(desk: Desk) -> None:
-    desk.bad = set(range(5))
+def test_what_can_not_be_read_gives_its_place_back_and_may_be_asked_again(scene: Scene) -> None:
+    scene.bad = set(range(5))
     for job_id in range(5):
-        desk.ask(job_id, "a")
-        desk.go[job_id].set()
-    desk.ask(5, "a")
-    desk.go[5].set()
-    desk.until(lambda: desk.answered == [5] and not desk.readings._readings)
-    desk.bad.clear()
-    desk.ask(1, "a")
-    desk.until(lambda: desk.answered == [5, 1])
+        scene.ask(job_id, "a")
+        scene.go[job_id].set()
+    scene.ask(5, "a")
+    scene.go[5].set()
+    scene.until(lambda: scene.answered == [5] and not scene.readings._readings)
+    scene.bad.clear()
+    scene.ask(1, "a")
+    scene.until(lambda: scene.answered == [5, 1])

@@ -34,7 +34,7 @@ from tests.unit.c2.dispatcher.running import Running, circuit_job, hybrid_job, i
 UID = 7
 
 
-class Desk:
+class Scene:
     """A task registry whose clock is set by hand."""
 
     def __init__(self, **settings: object) -> None:
@@ -78,19 +78,19 @@ class Desk:
 
 
 def test_reservations_are_numbered_listed_and_released() -> None:
-    desk = Desk()
-    later = desk.reserve(2000, 3000, center="a")
-    sooner = desk.reserve(1500, 2000, center="b")
-    assert desk.numbers() == [sooner, later]
-    assert desk.order(Release(reservation=later)) == Done()
-    assert desk.numbers() == [sooner]
-    assert isinstance(desk.order(Release(reservation=later)), Refused)
-    assert desk.reserve(5000, 6000, center="a") == 3
+    scene = Scene()
+    later = scene.reserve(2000, 3000, center="a")
+    sooner = scene.reserve(1500, 2000, center="b")
+    assert scene.numbers() == [sooner, later]
+    assert scene.order(Release(reservation=later)) == Done()
+    assert scene.numbers() == [sooner]
+    assert isinstance(scene.order(Release(reservation=later)), Refused)
+    assert scene.reserve(5000, 6000, center="a") == 3
 
 
 def test_what_is_no_window_is_refused_with_a_reason() -> None:
-    desk = Desk()
-    desk.reserve(2000, 3000, center="a")
+    scene = Scene()
+    scene.reserve(2000, 3000, center="a")
     for message, word in (
         (Reserve(backend="nope", begins=1, ends=2, center="a"), "nope"),
         (Reserve(backend="qx", begins=4000, ends=5000), "not both"),
@@ -101,80 +101,80 @@ def test_what_is_no_window_is_refused_with_a_reason() -> None:
         (Reserve(backend="qx", begins=2000, ends=float("inf"), center="a"), "year"),
         (Reserve(backend="qx", begins=2999, ends=4000, center="b"), "reservation 1"),
     ):
-        answer = desk.order(message)
+        answer = scene.order(message)
         assert isinstance(answer, Refused)
         assert word in answer.reason
-    desk.reserve(2000, 3000, center="b", backend="spin2")
+    scene.reserve(2000, 3000, center="b", backend="spin2")
 
 
 def test_a_center_that_was_never_here_is_remarked_on() -> None:
-    desk = Desk()
-    answer = desk.order(Reserve(backend="qx", begins=1000, ends=2000, center="snelius"))
+    scene = Scene()
+    answer = scene.order(Reserve(backend="qx", begins=1000, ends=2000, center="snelius"))
     assert isinstance(answer, Reserved)
     assert "snelius" in answer.note
 
 
 def test_reservations_outlive_the_dispatcher_and_end_by_themselves() -> None:
-    desk = Desk()
-    number = desk.reserve(1000, 2000, center="b")
-    desk.restart()
-    assert desk.numbers() == [number]
-    desk.admit(circuit_job(1, uid=UID))
-    assert desk.starts() == 0
-    assert desk.registry.next_event() == 2000
-    desk.at = 2000.0
-    assert desk.numbers() == []
-    assert desk.starts() == 1
+    scene = Scene()
+    number = scene.reserve(1000, 2000, center="b")
+    scene.restart()
+    assert scene.numbers() == [number]
+    scene.admit(circuit_job(1, uid=UID))
+    assert scene.starts() == 0
+    assert scene.registry.next_event() == 2000
+    scene.at = 2000.0
+    assert scene.numbers() == []
+    assert scene.starts() == 1
 
 
 def test_a_jobs_reservation_ends_with_the_job() -> None:
-    desk = Desk()
-    desk.reserve(1000, 9000, job_id=5)
-    desk.admit(circuit_job(4, uid=UID))
-    desk.admit(circuit_job(5, uid=UID))
-    assert desk.starts() == 2
-    assert desk.starts() == 0
-    assignment.take_result(desk.registry, OrderResult(runtime=1, order=1, counts={"0": 1}, shots_done=1))
-    desk.commit()
-    assert desk.numbers() == []
-    assert desk.starts() == 1
-    desk.restart()
-    assert desk.numbers() == []
+    scene = Scene()
+    scene.reserve(1000, 9000, job_id=5)
+    scene.admit(circuit_job(4, uid=UID))
+    scene.admit(circuit_job(5, uid=UID))
+    assert scene.starts() == 2
+    assert scene.starts() == 0
+    assignment.take_result(scene.registry, OrderResult(runtime=1, order=1, counts={"0": 1}, shots_done=1))
+    scene.commit()
+    assert scene.numbers() == []
+    assert scene.starts() == 1
+    scene.restart()
+    assert scene.numbers() == []
 
 
 def test_a_requeued_job_keeps_its_reservation() -> None:
-    desk = Desk()
-    number = desk.reserve(1000, 9000, job_id=5)
-    desk.admit(circuit_job(5, uid=UID))
-    hook_requests.finish(desk.registry, Finish(job_id=5, restart=0, state="REQUEUED"))
-    assert desk.numbers() == [number]
+    scene = Scene()
+    number = scene.reserve(1000, 9000, job_id=5)
+    scene.admit(circuit_job(5, uid=UID))
+    hook_requests.finish(scene.registry, Finish(job_id=5, restart=0, state="REQUEUED"))
+    assert scene.numbers() == [number]
 
 
 def test_a_step_that_is_kept_out_is_told_until_when() -> None:
-    desk = Desk()
-    desk.reserve(1000, 9000, center="b")
-    desk.admit(hybrid_job(1, "x", uid=UID))
-    attached = step_sessions.attach(desk.registry, Attach(job_id=1, restart=0, client="s"), UID)
+    scene = Scene()
+    scene.reserve(1000, 9000, center="b")
+    scene.admit(hybrid_job(1, "x", uid=UID))
+    attached = step_sessions.attach(scene.registry, Attach(job_id=1, restart=0, client="s"), UID)
     assert isinstance(attached, Attached)
-    step_sessions.execute(desk.registry, Execute(task=attached.task, seq=0, circuit="x", shots=1))
-    answer = step_sessions.pending(desk.registry, attached.task, 0)
+    step_sessions.execute(scene.registry, Execute(task=attached.task, seq=0, circuit="x", shots=1))
+    answer = step_sessions.pending(scene.registry, attached.task, 0)
     assert isinstance(answer, Pending)
     assert "reserved for center b until" in answer.reason
     assert answer.position == 1
 
 
 def test_what_centers_have_used_is_remembered_over_a_restart() -> None:
-    desk = Desk(policy="fair", half_life_s=100.0)
-    desk.admit(circuit_job(1, uid=UID))
-    assert desk.starts() == 1
+    scene = Scene(policy="fair", half_life_s=100.0)
+    scene.admit(circuit_job(1, uid=UID))
+    assert scene.starts() == 1
     assignment.take_result(
-        desk.registry, OrderResult(runtime=1, order=1, counts={"0": 1}, shots_done=1, seconds=8.0)
+        scene.registry, OrderResult(runtime=1, order=1, counts={"0": 1}, shots_done=1, seconds=8.0)
     )
-    desk.commit()
-    desk.at += 200.0
-    desk.restart()
-    assert desk.registry.queues["qx"].shares.used("a", desk.at) == pytest.approx(2.0)
-    assert desk.registry.queues["spin2"].shares.used("a", desk.at) == 0.0
+    scene.commit()
+    scene.at += 200.0
+    scene.restart()
+    assert scene.registry.queues["qx"].shares.used("a", scene.at) == pytest.approx(2.0)
+    assert scene.registry.queues["spin2"].shares.used("a", scene.at) == 0.0
 
 
 def test_a_reservation_is_asked_for_over_the_socket(shared: Running) -> None:
