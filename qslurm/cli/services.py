@@ -60,7 +60,8 @@ def dispatcher_status(queue: int, config_file: Path | None, as_json: bool) -> No
     status = ask_status(config_file, jobs=True, queue=queue)
     warm = query_warm_status(load_c2_config(config_file).runtimes.socket)
     if as_json:
-        print_json(msgspec.to_builtins(status) | {"runtimes": warm})
+        fields = msgspec.structs.asdict(status)  # without the tag that it has as a message
+        print_json(msgspec.to_builtins(fields | {"runtimes": warm}))
     else:
         print_status(status, warm)
 

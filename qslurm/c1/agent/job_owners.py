@@ -40,7 +40,7 @@ class JobOwners:
         last = self._outbox.by_job(job_id)
         if entry and last and last.job_id == job_id == entry.job_id and last.number != entry.number:
             if entry.ended:
-                raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+                raise reused_id(job_id)
             self._missing.suspect(entry)
         return entry
 
@@ -54,7 +54,7 @@ class JobOwners:
             tasks = []
         if any(job_of(entry, job) is None for job in tasks):
             self._missing.suspect(entry)
-            raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+            raise reused_id(job_id)
 
     def remember(self, entry: Entry, tasks: list[JobInfo]) -> None:
         """Remember the owner of an array's tasks."""
@@ -70,3 +70,8 @@ class JobOwners:
                 job = self._center().slurm.job(job_id)
                 key = job.marks.key if job.array_job_id is not None else ""
         return self._outbox.by_key(key) if key else None
+
+
+def reused_id(job_id: int) -> UnknownJobError:
+    """The error for a job that C2 has lost, and whose id another job has got."""
+    return UnknownJobError(f"C2 lost this job and reused its id {job_id} for another job.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from qslurm.c1.agent.job_owners import reused_id
 from qslurm.c1.agent.reconcile import LOST_FOR_GOOD
 from qslurm.c1.connection.agent_messages import (
     CancelBound,
@@ -159,7 +160,7 @@ def _job_outcome(center: CenterConnection, job_id: int, key: str) -> tuple[str, 
 
     tasks = look(center, JobRef(job_id))
     if any(job.marks.key not in ("", key) for job in tasks.jobs):
-        raise UnknownJobError(f"Job {job_id} is another by now.")
+        raise reused_id(job_id)
     if not tasks.is_final:
         return "open", ""
     error = outcome_error(center, tasks)

@@ -13,7 +13,7 @@ import msgspec
 from qslurm.c1.agent.change_log import ChangeLog
 from qslurm.c1.agent.intake import Intake
 from qslurm.c1.agent.job_identity import job_of
-from qslurm.c1.agent.job_owners import JobOwners
+from qslurm.c1.agent.job_owners import JobOwners, reused_id
 from qslurm.c1.agent.limits import limits_of
 from qslurm.c1.agent.missing_jobs import AboutJob, MissingJobs
 from qslurm.c1.agent.reconcile import LOST, Reconciler, pending_job
@@ -233,7 +233,7 @@ class RequestHandler:
             return job
         its_own = job_of(entry, job)
         if its_own is None and entry.ended:
-            raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+            raise reused_id(job_id)
         if its_own is None or (not entry.ended and self._is_lost(job)):
             self._missing.suspect(entry)
             return self._missing.job(entry, job_id, self._center.slurm.user)
@@ -321,7 +321,7 @@ class RequestHandler:
             found = {}  # a job that the platform rejected may have a log
         if entry is not None and str(found.get("key", "")).partition("#")[0] not in ("", entry.key):
             if entry.ended:
-                raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+                raise reused_id(job_id)
             raise NotReadyError(
                 f"Job {job_id} has not started yet.", hint=f"`qslurm wait {job_id}` waits for it."
             )

@@ -23,7 +23,7 @@ class GetStatus(Message, frozen=True):
     queue: Number = 0
 
 
-class BackendStatus(Message, frozen=True):
+class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A backend. `state` is idle, executing, calibrating or offline, since `since`.
 
     `sessions` and `lanes` are the numbers of jobs that hold it or one of its runtimes.
@@ -44,7 +44,7 @@ class BackendStatus(Message, frozen=True):
     lanes: int = 0
 
 
-class TaskStatus(Message, frozen=True):
+class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A job that has not ended. `executions` counts its completed ones."""
 
     job_id: Number

@@ -405,7 +405,6 @@ class PartitionStates(Document, kw_only=True):
 
 
 class DispatcherBackend(Document, kw_only=True):
-    message: Literal["BackendStatus"]
     name: str
     state: str
     reason: str
@@ -445,7 +444,6 @@ class Reservations(Document, kw_only=True):
 
 
 class DispatcherTask(Document, kw_only=True):
-    message: Literal["TaskStatus"]
     job_id: int
     restart: int
     center: str
@@ -492,7 +490,6 @@ class WarmRuntimes(Document, kw_only=True):
 
 
 class DispatcherStatus(Document, kw_only=True):
-    message: Literal["Status"]
     version: str
     pid: int
     started: float

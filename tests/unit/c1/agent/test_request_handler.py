@@ -220,7 +220,7 @@ def test_what_the_platform_remembers_of_an_id_is_shown_only_if_it_is_the_users_j
     assert handler.answer(ANN, GetLog(12)) == LogPiece(b"log", 3)
     outbox.mark_ended([entry.number])
     c2.documents[12]["key"] = "of-somebody-later"
-    with pytest.raises(UnknownJobError, match="another by now"):
+    with pytest.raises(UnknownJobError, match="reused its id"):
         handler.answer(ANN, GetLog(12))
 
 
