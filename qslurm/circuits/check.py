@@ -32,7 +32,7 @@ _BUILT_IN = {"cqasm1": "qslurm.circuits.cqasm1.translate:translate"}
 
 MAX_BITS = 4096
 """Maximum bits of a result key; QX itself allows a million."""
-_CACHED_CHARACTERS = 16_384
+CACHED_CHARACTERS = 16_384
 _SMALLEST_K = -1020
 """Smallest k of CRk, whose angle 2 pi / 2^k exceeds a double-precision number below it."""
 
@@ -85,7 +85,7 @@ def check_circuit(
     """
     if not isinstance(text, str):
         raise CircuitError(f"{file}: a circuit must be text, not {type(text).__name__}.")
-    facts = _cached_facts(text, file) if len(text) <= _CACHED_CHARACTERS else _facts(text, file)
+    facts = _cached_facts(text, file) if len(text) <= CACHED_CHARACTERS else _facts(text, file)
     if max_qubits is not None and facts.qubits > max_qubits:
         raise CircuitError(
             f"{file}: the circuit has {facts.qubits} qubits, the backend has {max_qubits}.",
@@ -117,12 +117,35 @@ def _facts(text: str, file: str) -> CircuitFacts:
     return msgspec.structs.replace(facts, translation=translation)
 
 
+class Parsed(NamedTuple):
+    """A program of cQASM 3.0: its text, libqasm's tree, and its registers."""
+
+    read: Text
+    tree: dict[str, Any]
+    registers: Registers
+
+
+def parse(text: str, file: str) -> Parsed:
+    """Analyze a program of cQASM 3.0; CircuitError if it isn't valid."""
+    return _cached_parsed(text, file) if len(text) <= CACHED_CHARACTERS else _parsed(text, file)
+
+
+@lru_cache(maxsize=4)
+def _cached_parsed(text: str, file: str) -> Parsed:
+    """Cached, since a circuit is checked and then read for an emulator; trees are large."""
+    return _parsed(text, file)
+
+
+def _parsed(text: str, file: str) -> Parsed:
+    read = read_text(text, file)
+    tree = analyze(read, file)
+    return Parsed(read, tree, Registers.of(tree["variables"]))
+
+
 def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
     if not text.strip():
         raise CircuitError(f"{file}: the circuit is empty.", hint=FIRST_LINES + ".")
-    read = read_text(text, file)
-    program = analyze(read, file)
-    registers = Registers.of(program["variables"])
+    read, program, registers = parse(text, file)
     if registers.qubits == 0:
         raise CircuitError(f"{file}: the circuit has no qubits.", hint=FIRST_LINES + ".")
     if registers.qubits > MAX_QUBITS:

@@ -26,6 +26,8 @@ BUILT_IN = {
     "null": "qslurm.runtimes.null:NullRuntime",
     "quantuminspire": "qslurm.runtimes.quantum_inspire.quantum_inspire_runtime:QuantumInspireRuntime",
     "qx": "qslurm.runtimes.qx:QxRuntime",
+    "stabilizer": "qslurm.runtimes.stabilizer.runtime:StabilizerRuntime",
+    "statevector": "qslurm.runtimes.statevector.runtime:StatevectorRuntime",
 }
 """The plug-ins of this package."""
 

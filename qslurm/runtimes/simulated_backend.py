@@ -12,13 +12,19 @@ the name of an instruction (even measurement) it transpiles to nothing.
 
 
 def backend_type(
-    name: str, *, qubits: int, max_shots: int, default_shots: int, time_limit_s: float = 0.0
+    name: str,
+    *,
+    qubits: int,
+    max_shots: int,
+    default_shots: int,
+    time_limit_s: float = 0.0,
+    description: str = "QX emulator",
 ) -> BackendType:
     """The description of a backend that the QX emulator serves."""
     return BackendType(
         name=name,
         identifier=name,
-        description="QX emulator",
+        description=description,
         nqubits=qubits,
         gateset=_GATESET,
         max_number_of_shots=max_shots,

@@ -1,0 +1,1 @@
+"""An emulator of Clifford circuits, of hundreds of qubits, by stim."""

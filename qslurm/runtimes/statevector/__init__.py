@@ -1,0 +1,1 @@
+"""An emulator that keeps one state vector, by qulacs."""
