@@ -58,7 +58,7 @@ def _principal(angle: float) -> float:
     return angle + math.tau if angle <= -_PI + _NEARLY else angle
 
 
-class Gate(NamedTuple):
+class QuantumGate(NamedTuple):
     """A rotation of `target`, done where all `controls` are 1."""
 
     rotation: Rotation
@@ -86,7 +86,7 @@ class Reset(NamedTuple):
     qubit: int
 
 
-Operation = Gate | Swap | Measurement | Reset
+Operation = QuantumGate | Swap | Measurement | Reset
 
 
 class Circuit(msgspec.Struct, frozen=True):
@@ -151,7 +151,7 @@ def _gates(instruction: dict[str, Any], code: str, registers: Registers) -> Iter
         yield from (Swap(*pair) for pair in qubits)
     elif name != "I" or rotation.phase:
         for *controls, target in qubits:
-            yield Gate(rotation, target, tuple(controls))
+            yield QuantumGate(rotation, target, tuple(controls))
 
 
 def _others(instruction: dict[str, Any], registers: Registers) -> Iterator[Operation]:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qslurm.c1.agent.change_log import ENDINGS, of_job, of_user
-from qslurm.c1.agent.connection_limits import (
+from qslurm.c1.agent.client_connections import (
     SMALL_BYTES,
     ClientConnection,
-    ConnectionLimits,
+    ClientConnections,
     TooManyConnectionsError,
     max_connections,
 )
@@ -101,7 +101,7 @@ class AgentServer:
             pool: ThreadPoolExecutor(number, thread_name_prefix=pool)
             for pool, number in (("c2", C2_THREADS), ("local", LOCAL_THREADS), ("munge", LOCAL_THREADS))
         }
-        self._connections = ConnectionLimits(max_connections())
+        self._connections = ClientConnections(max_connections())
 
     def close(self) -> None:
         """Wait for the requests in progress."""

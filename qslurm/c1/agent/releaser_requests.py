@@ -11,9 +11,9 @@ from qslurm.c1.connection.agent_messages import (
     CancelBound,
     GetOutcomes,
     GetReleaser,
-    Outcome,
     Outcomes,
     ReleaserState,
+    SubmissionOutcome,
     Submit,
     Unbind,
 )
@@ -93,7 +93,7 @@ class ReleaserRequests:
         """The submissions' current outcomes."""
         self._last_request = time.monotonic()
         revision = self._revision  # read first, so that later changes are reported next time
-        found: list[Outcome] = []
+        found: list[SubmissionOutcome] = []
         statuses, ended = self._outbox.statuses(request.keys), 0
         for key in request.keys:
             if ended == MAX_ENDED:
@@ -125,15 +125,17 @@ class ReleaserRequests:
             )
         self._bindings.unbind(key)
 
-    def _job_outcome(self, center: CenterConnection, key: str, status: EntryStatus | None) -> Outcome:
+    def _job_outcome(
+        self, center: CenterConnection, key: str, status: EntryStatus | None
+    ) -> SubmissionOutcome:
         if status is None:
-            return Outcome(key, "unknown")
+            return SubmissionOutcome(key, "unknown")
         if status.state == "refused":
-            return Outcome(key, "refused", status.user, why=str(status.answer.get("message", "")))
+            return SubmissionOutcome(key, "refused", status.user, why=str(status.answer.get("message", "")))
         if status.state == "lost":
-            return Outcome(key, "lost", status.user, status.job_id or 0, explain(LOST_FOR_GOOD))
+            return SubmissionOutcome(key, "lost", status.user, status.job_id or 0, explain(LOST_FOR_GOOD))
         if status.job_id is None or not status.ended:
-            return Outcome(key, "open", status.user, status.job_id or 0)
+            return SubmissionOutcome(key, "open", status.user, status.job_id or 0)
         try:
             how, why = _job_outcome(center, status.job_id, key)
         except UnknownJobError:
@@ -141,7 +143,7 @@ class ReleaserRequests:
         except QslurmError as error:  # C2 is unreachable: report it later
             log.warning("cannot query C2 for a job's outcome", job=status.job_id, reason=error.message)
             how, why = "open", ""
-        return Outcome(key, how, status.user, status.job_id, why)
+        return SubmissionOutcome(key, how, status.user, status.job_id, why)
 
 
 def _has(center: CenterConnection, job_id: int, key: str) -> bool:

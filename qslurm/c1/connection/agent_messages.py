@@ -294,7 +294,7 @@ class ChangedJobs(msgspec.Struct):
     states: list[JobInfo] = []
 
 
-class Outcome(msgspec.Struct):
+class SubmissionOutcome(msgspec.Struct):
     """A submission's outcome (unknown, open, refused, lost, or its job's), its user, job and reason."""
 
     key: str
@@ -307,7 +307,7 @@ class Outcome(msgspec.Struct):
 class Outcomes(msgspec.Struct):
     """`bound`: waiting C1 jobs by submission key; `news`: the revision of the set of dependent C1 jobs."""
 
-    endings: list[Outcome]
+    endings: list[SubmissionOutcome]
     bound: dict[str, str]
     news: int
 

@@ -17,9 +17,9 @@ from qslurm.c1.connection.agent_messages import (
     CancelBound,
     GetOutcomes,
     GetReleaser,
-    Outcome,
     Outcomes,
     ReleaserState,
+    SubmissionOutcome,
 )
 from qslurm.c1.followups.followup_submission import decide
 from qslurm.errors import ConfigError, QslurmError, RefusedError, UnreachableError
@@ -146,7 +146,7 @@ class Releaser:
         self._refused = {job_id: due for job_id, due in self._refused.items() if due > now}
         return [job for job in held if job.job_id not in self._refused]
 
-    def _settle(self, job: HeldFollowUp, ending: Outcome) -> None:
+    def _settle(self, job: HeldFollowUp, ending: SubmissionOutcome) -> None:
         if ending.how == "unknown":
             since = self._orphans.setdefault(job.job_id, self._clock())
             if self._clock() - since > ORPHANED_S:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
-from qslurm.circuits.operations import Circuit, Gate, Measurement, Reset, Rotation, Swap
+from qslurm.circuits.operations import Circuit, Measurement, QuantumGate, Reset, Rotation, Swap
 
 _NEARLY = 1e-9
 _PHASES = ("", "S", "Z", "S_DAG")
@@ -37,7 +37,7 @@ def as_stim(circuit: Circuit) -> tuple[str, tuple[int | None, ...]]:
                 lines.append(f"R {qubit}")
             case Swap(first, second):
                 lines.append(f"SWAP {first} {second}")
-            case Gate():
+            case QuantumGate():
                 named = _named(operation)
                 if named is None:
                     raise NotCliffordError(number, operation)
@@ -47,7 +47,7 @@ def as_stim(circuit: Circuit) -> tuple[str, tuple[int | None, ...]]:
 
 def is_clifford(circuit: Circuit) -> bool:
     """Whether the circuit consists of Clifford gates, measurements and resets."""
-    return all(_named(each) is not None for each in circuit.operations if isinstance(each, Gate))
+    return all(_named(each) is not None for each in circuit.operations if isinstance(each, QuantumGate))
 
 
 def sample(circuit: Circuit, shots: int, seed: int | None) -> Iterator[tuple[str, int]]:
@@ -77,7 +77,7 @@ def sample(circuit: Circuit, shots: int, seed: int | None) -> Iterator[tuple[str
 # --- gates -------------------------------------------------------------------------------------------
 
 
-def _named(gate: Gate) -> list[str] | None:
+def _named(gate: QuantumGate) -> list[str] | None:
     """The gate as lines of stim's; None if it is not of the Clifford group."""
     if not gate.controls:
         name = _single(gate.rotation)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qslurm.circuits.operations import FIXED, Gate, Rotation, Swap
+from qslurm.circuits.operations import FIXED, QuantumGate, Rotation, Swap
 
 if TYPE_CHECKING:
     import qulacs
@@ -18,7 +18,7 @@ _FUSED_QUBITS = 2
 _EXACT = 1e-15
 
 
-def compiled(gates: Iterable[Gate | Swap], at: Mapping[int, int]) -> qulacs.QuantumCircuit:
+def compiled(gates: Iterable[QuantumGate | Swap], at: Mapping[int, int]) -> qulacs.QuantumCircuit:
     """A circuit of these gates; `at` says which of its qubits stands for each of theirs."""
     import qulacs
 

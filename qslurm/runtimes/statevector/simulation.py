@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from qslurm.circuits.operations import Circuit, Gate, Measurement, Operation, Reset, Swap
+from qslurm.circuits.operations import Circuit, Measurement, Operation, QuantumGate, Reset, Swap
 from qslurm.runtimes.statevector.gates import compiled
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _used(operations: Sequence[Operation]) -> dict[int, int]:
     """The qubits that gates change, and where each is in the state."""
     used: dict[int, int] = {}
     for operation in operations:
-        if isinstance(operation, Gate):
+        if isinstance(operation, QuantumGate):
             for qubit in (*operation.controls, operation.target):
                 used.setdefault(qubit, len(used))
         elif isinstance(operation, Swap):
@@ -80,11 +80,11 @@ def _used(operations: Sequence[Operation]) -> dict[int, int]:
 def _plan(circuit: Circuit) -> _Plan:
     at = _used(circuit.operations)
     late = _late_measurements(circuit.operations)
-    gates: list[list[Gate | Swap]] = [[]]
+    gates: list[list[QuantumGate | Swap]] = [[]]
     splits: list[_Split] = []
     readout: dict[int, int] = {}
     for number, operation in enumerate(circuit.operations):
-        if isinstance(operation, Gate | Swap):
+        if isinstance(operation, QuantumGate | Swap):
             gates[-1].append(operation)
             continue
         if operation.qubit not in at:
@@ -110,7 +110,7 @@ def _plan(circuit: Circuit) -> _Plan:
 
 
 def _split(
-    operation: Measurement | Reset, qubit: int, gates: list[list[Gate | Swap]], splits: list[_Split]
+    operation: Measurement | Reset, qubit: int, gates: list[list[QuantumGate | Swap]], splits: list[_Split]
 ) -> None:
     """Add a measurement or reset in the middle: to the last split, if no gate came after it."""
     if gates[-1] or not splits or qubit in splits[-1].resets:
@@ -132,7 +132,7 @@ def _late_measurements(operations: Sequence[Operation]) -> set[int]:
     changed: set[int] = set()
     for number, operation in reversed(list(enumerate(operations))):
         match operation:
-            case Gate(target=target, controls=controls):
+            case QuantumGate(target=target, controls=controls):
                 changed.update((target, *controls))
             case Swap(first, second):
                 changed.update((first, second))

@@ -37,7 +37,7 @@ class _Pinned:
         self.is_verified = True
 
 
-class Adapter(HTTPAdapter):
+class PooledAdapter(HTTPAdapter):
     """An adapter whose pools use the given connection classes, also through a proxy."""
 
     def __init__(self, http: type[HTTPConnection], https: type[HTTPSConnection]) -> None:
@@ -87,7 +87,7 @@ def open_session(
         _check_proxy(endpoint.proxy)
         session.proxies = {"http": endpoint.proxy, "https": endpoint.proxy}
     for scheme in ("http://", "https://"):
-        session.mount(scheme, Adapter(http, https))
+        session.mount(scheme, PooledAdapter(http, https))
     return session
 
 

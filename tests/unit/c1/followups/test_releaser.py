@@ -4,9 +4,9 @@ from qslurm.c1.connection.agent_messages import (
     CancelBound,
     GetOutcomes,
     GetReleaser,
-    Outcome,
     Outcomes,
     ReleaserState,
+    SubmissionOutcome,
 )
 from qslurm.c1.followups.c1_queue import HeldFollowUp
 from qslurm.c1.followups.followup_submission import Mark
@@ -33,7 +33,7 @@ class Agent:
             case GetReleaser():
                 return ReleaserState("c2")
             case GetOutcomes(keys=keys):
-                unknown = [Outcome(key, "unknown") for key in keys if key not in self.endings]
+                unknown = [SubmissionOutcome(key, "unknown") for key in keys if key not in self.endings]
                 return Outcomes(
                     unknown + [self.endings[key] for key in keys if key in self.endings],
                     self.bound,
@@ -92,7 +92,10 @@ def held(job_id, key=KEY, condition="ok", user="ann", platform="c2"):
 
 def test_what_has_ended_as_asked_is_released_and_the_rest_cancelled_with_the_reason(agent, c1):
     c1.jobs = [held(7), held(8, condition="failed"), held(9, OTHER)]
-    agent.endings = {KEY: Outcome(KEY, "completed", "ann", 12), OTHER: Outcome(OTHER, "open", "ann", 13)}
+    agent.endings = {
+        KEY: SubmissionOutcome(KEY, "completed", "ann", 12),
+        OTHER: SubmissionOutcome(OTHER, "open", "ann", 13),
+    }
     Releaser(agent, c1).round()
     assert c1.done == [
         ("released", 7, f"qslurm after=12 key={KEY}"),
@@ -103,14 +106,14 @@ def test_what_has_ended_as_asked_is_released_and_the_rest_cancelled_with_the_rea
 def test_what_follows_another_users_job_is_cancelled(agent, c1):
     c1.jobs = [held(7, user="bob")]
     for how in ("open", "completed"):
-        agent.endings = {KEY: Outcome(KEY, how, "ann", 12)}
+        agent.endings = {KEY: SubmissionOutcome(KEY, how, "ann", 12)}
         Releaser(agent, c1).round()
     assert c1.done == [("cancelled", 7, "It follows another user's job.")] * 2
 
 
 def test_another_platforms_follow_ups_are_not_ours(agent, c1):
     c1.jobs = [held(7, platform="tuna")]
-    agent.endings = {KEY: Outcome(KEY, "completed", "ann", 12)}
+    agent.endings = {KEY: SubmissionOutcome(KEY, "completed", "ann", 12)}
     Releaser(agent, c1).round()
     assert c1.done == []
 
@@ -133,7 +136,7 @@ def test_a_submission_that_came_late_is_followed_all_the_same(agent, c1):
     releaser = Releaser(agent, c1, clock=lambda: now[0])
     c1.jobs = [held(7)]
     releaser.round()
-    agent.endings = {KEY: Outcome(KEY, "open", "ann", 12)}
+    agent.endings = {KEY: SubmissionOutcome(KEY, "open", "ann", 12)}
     now[0] = ORPHANED_S + 1
     releaser.round()
     assert c1.done == []
@@ -143,7 +146,7 @@ def test_one_job_that_slurm_refuses_does_not_hold_up_others_and_is_tried_later(a
     now = [0.0]
     releaser = Releaser(agent, c1, clock=lambda: now[0])
     c1.jobs, c1.refuses = [held(7), held(8, OTHER)], (7,)
-    agent.endings = {key: Outcome(key, "completed", "ann", 12) for key in (KEY, OTHER)}
+    agent.endings = {key: SubmissionOutcome(key, "completed", "ann", 12) for key in (KEY, OTHER)}
     releaser.round()
     assert [job_id for _, job_id, _ in c1.done] == [8]
     c1.jobs, c1.refuses = [held(7)], ()

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from qslurm.c1.agent.connection_limits import (
+from qslurm.c1.agent.client_connections import (
     MAX_LARGE,
     MAX_PER_OWNER,
     MAX_THREADS,
     MAX_UNAUTHENTICATED,
-    ConnectionLimits,
+    ClientConnections,
     TooManyConnectionsError,
 )
 
@@ -34,7 +34,7 @@ def gone(connections):
 
 
 def test_one_user_has_so_many_connections_and_another_finds_room():
-    connections = ConnectionLimits()
+    connections = ClientConnections()
     bobs = enter(connections, "bob", MAX_PER_OWNER, is_authenticated=True)
     with pytest.raises(TooManyConnectionsError):
         connections.add("bob", Writer(), is_authenticated=True)
@@ -44,7 +44,7 @@ def test_one_user_has_so_many_connections_and_another_finds_room():
 
 
 def test_who_says_nothing_gives_way_to_who_comes_later_on_the_same_host():
-    connections = ConnectionLimits()
+    connections = ClientConnections()
     elsewhere = enter(connections, "node2", 5, is_authenticated=False)
     silent = enter(connections, "node1", MAX_UNAUTHENTICATED, is_authenticated=False)
     anns = connections.add("node1", Writer(), is_authenticated=False)
@@ -58,7 +58,7 @@ def test_who_says_nothing_gives_way_to_who_comes_later_on_the_same_host():
 
 
 def test_when_there_is_no_room_at_all_the_silent_go_first():
-    connections = ConnectionLimits(limit=4)
+    connections = ClientConnections(limit=4)
     silent = enter(connections, "node1", 2, is_authenticated=False)
     known = enter(connections, "ann", 2, is_authenticated=True)
     known += enter(connections, "bob", 2, is_authenticated=True)
@@ -69,7 +69,7 @@ def test_when_there_is_no_room_at_all_the_silent_go_first():
 
 def test_large_questions_and_turns_are_counted_for_each_user():
     async def story():
-        connections = ConnectionLimits()
+        connections = ClientConnections()
         bobs, anns = (
             enter(connections, "bob", MAX_LARGE + 1, is_authenticated=True),
             enter(connections, "ann", 1, is_authenticated=True),

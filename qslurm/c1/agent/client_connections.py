@@ -70,7 +70,7 @@ class ClientConnection:
             self._memory = semaphore
 
 
-class ConnectionLimits:
+class ClientConnections:
     """All connections and their limits."""
 
     def __init__(self, limit: int = MAX_CONNECTIONS) -> None:
