@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Iterable
+from os import getpid  # users' code may replace os.getpid
 
 from qslurm.wire.frames import NO_REQUEST, FrameError, FrameReader, frame, signed_frame
 
@@ -28,12 +29,12 @@ class BlockingConnection:
         self._socket.setblocking(False)
         self._frames = FrameReader(limit)
         self._number = 0
-        self._process = os.getpid()
+        self._process = getpid()
 
     @property
     def is_ours(self) -> bool:
         """Whether this process made it: a forked child must not use its parent's connection."""
-        return self._process == os.getpid()
+        return self._process == getpid()
 
     def fileno(self) -> int:
         """For select: `receive` reads nothing beyond the frame it returns."""

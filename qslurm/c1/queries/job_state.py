@@ -129,15 +129,24 @@ def look(center: CenterConnection, job_id: int, key: str = "") -> JobInfo:
 def judge(center: CenterConnection, job: JobInfo, key: str = "") -> JobInfo:
     """Correct a job's state by the platform's record, if slurmctld lost the job.
 
-    Also if it was cancelled: slurmctld may have lost that it had ended. `key` is its submission key, if known:
+    Also if it was cancelled: slurmctld may have lost that it had ended; and if a script completed at once: it may have
+    been cancelled while it was launched. `key` is its submission key, if known:
     slurmdbd's record of a pending job has no comment (22.05).
     """
-    from qslurm.c1.queries.lost_jobs import as_it_ended, is_forgotten, judged
+    from qslurm.c1.queries.lost_jobs import (
+        as_cancelled,
+        as_it_ended,
+        is_forgotten,
+        judged,
+        may_be_cancelled,
+    )
 
     if is_forgotten(job):
         return judged(job, _what_ran(center, job, key))
     if job.state == "CANCELLED" and job.array_job_id is None and job.marks.key:
         return as_it_ended(job, _what_ran(center, job, key))
+    if may_be_cancelled(job):
+        return as_cancelled(job, _what_ran(center, job, key))
     return job
 
 

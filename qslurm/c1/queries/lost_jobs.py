@@ -19,6 +19,9 @@ from qslurm.slurm.job_info import NOT_KNOWN, JobInfo
 FORGOTTEN = "ForgottenBySlurmctld"
 """The reason of a lost job that has not run and never will."""
 
+LAUNCH_S = 5
+"""Seconds within which C2 launches a job's script, as a rule."""
+
 OPEN = ("admitted", "running")
 """States of a start that has not ended."""
 
@@ -118,3 +121,20 @@ def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
             status=0 if ended == "finished" else NOT_KNOWN,
         )
     return job
+
+
+def may_be_cancelled(job: JobInfo) -> bool:
+    """Whether a completed script may have been cancelled while it was launched: slurmctld 22.05 confuses the two."""
+    return (
+        job.state == "COMPLETED"
+        and job.marks.kind == "script"
+        and job.marks.key != ""
+        and job.end - job.start <= LAUNCH_S
+    )
+
+
+def as_cancelled(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
+    """Correct a completed job that the platform knows as cancelled; `platform` is as for `judged`."""
+    if (platform or {}).get("state") != "cancelled":
+        return job
+    return msgspec.structs.replace(job, state="CANCELLED", reason="", status=NOT_KNOWN)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qslurm.c2.dispatcher.tasks import admission
 from qslurm.c2.dispatcher.tasks.task import Task, task_from_row
-from qslurm.c2.dispatcher.tasks.task_ending import SlurmEnd, end_of
+from qslurm.c2.dispatcher.tasks.task_ending import SlurmEnd, end_of, was_cancelled_at_launch
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store import statements
 from qslurm.c2.store.task_states import TaskState, is_open
@@ -63,6 +65,9 @@ def finish(registry: TaskRegistry, message: Finish) -> Message:
     if is_open(task.state):
         at = registry.clock() if message.ended_at is None else min(message.ended_at, registry.clock())
         slurm = SlurmEnd(message.state, at, message.reason, message.reason_code)
+        began = task.job.kind != "script" or bool(task.client)
+        if was_cancelled_at_launch(slurm, task.admitted_at, began=began):
+            slurm = replace(slurm, state="CANCELLED")
         end = end_of(task.job.kind, slurm, task.finished_at)
         registry.end(task, end.state, end.reason, end.reason_code, at=at)
     return Done()

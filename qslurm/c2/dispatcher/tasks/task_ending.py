@@ -21,6 +21,9 @@ KILLED_S = 5.0
 """Seconds between the end of a script and the time at which Slurm requeued or cancelled its job: Slurm records whole
 seconds, and for a requeued job the start of its epilog."""
 
+LAUNCH_S = 5.0
+"""Seconds from a job's admission within which slurmd launches its script, as a rule."""
+
 
 @dataclass(frozen=True)
 class SlurmEnd:
@@ -52,3 +55,12 @@ def end_of(kind: str, slurm: SlurmEnd, script_ended: float | None) -> TaskEnd:
     if state is TaskState.FAILED and not reason:
         reason = f"The job ended on C2 with state {slurm.state}."
     return TaskEnd(state, reason, slurm.reason_code)
+
+
+def was_cancelled_at_launch(slurm: SlurmEnd, admitted_at: float, *, began: bool) -> bool:
+    """Whether a script was cancelled before it began, although Slurm calls its job completed.
+
+    slurmd refuses to launch a job that was cancelled while it was being launched, and slurmctld takes that for the
+    script's end with exit code 0 (22.05; slurmdbd has it as cancelled).
+    """
+    return slurm.state == "COMPLETED" and not began and slurm.at - admitted_at <= LAUNCH_S

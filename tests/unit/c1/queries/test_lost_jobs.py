@@ -1,6 +1,13 @@
 import pytest
 
-from qslurm.c1.queries.lost_jobs import STATES, as_it_ended, is_forgotten, judged
+from qslurm.c1.queries.lost_jobs import (
+    STATES,
+    as_cancelled,
+    as_it_ended,
+    is_forgotten,
+    judged,
+    may_be_cancelled,
+)
 from qslurm.reason_codes import ReasonCode
 from tests.unit.jobs import job_info
 
@@ -50,3 +57,18 @@ def test_without_the_platform_nothing_is_made_up():
 )
 def test_a_job_that_had_ended_before_it_was_cancelled_is_as_it_ended(platform, state):
     assert as_it_ended(accounted("CANCELLED"), platform).state == state
+
+
+def completed(kind="script", end=1002):
+    return job_info(
+        job_id=14, state="COMPLETED", start=1000, end=end, comment=f"qslurm key=a kind={kind} backend=qx"
+    )
+
+
+def test_a_script_that_completed_at_once_is_cancelled_if_the_platform_says_so():
+    assert may_be_cancelled(completed())
+    assert not may_be_cancelled(completed(end=1060))
+    assert not may_be_cancelled(completed(kind="circuit"))
+    assert as_cancelled(completed(), {"state": "cancelled"}).outcome == "cancelled"
+    for platform in ({"state": "finished"}, {}, None):
+        assert as_cancelled(completed(), platform) == completed()

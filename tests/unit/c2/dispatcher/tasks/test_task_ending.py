@@ -118,3 +118,24 @@ def test_who_does_not_say_when_is_taken_to_tell_of_now() -> None:
     dispatcher.hears(Finish(job_id=7, restart=0, state="CANCELLED"), OVER + KILLED_S + 1)
     assert dispatcher.end().reason_code is ReasonCode.END_UNKNOWN
     dispatcher.close()
+
+
+@pytest.mark.parametrize(
+    ("began", "seconds", "state"),
+    [(False, 1.0, TaskState.CANCELLED), (True, 1.0, TaskState.FINISHED), (False, 60.0, TaskState.FINISHED)],
+)
+def test_a_script_that_slurm_completes_at_once_and_that_never_began_was_cancelled(
+    began: bool, seconds: float, state: TaskState
+) -> None:
+    dispatcher = Dispatcher(*([7] if began else []))
+    if not began:
+        job = Admit(job_id=7, restart=0, user="center_a", uid=UID, account="a", center="a", backend="qx",
+                    kind="script", key="k7")  # fmt: skip
+        dispatcher.stored(hook_requests.admit(dispatcher.registry, job, ""))
+    (task,) = dispatcher.registry.tasks_of_job(7)
+    dispatcher.now = BEGAN + seconds
+    hook_requests.finish(
+        dispatcher.registry,
+        Finish(job_id=7, restart=0, state="COMPLETED", key="k7", ended_at=BEGAN + seconds),
+    )
+    assert task.state is state
