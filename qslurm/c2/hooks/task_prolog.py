@@ -28,6 +28,7 @@ ADMISSION_S = 30.0
 AWAY_S = 3600.0
 """Seconds that a script waits for the dispatcher; then its job fails, unless Slurm's time limit ends it earlier."""
 
+ANSWER_S = 5.0
 PAUSE_S = 0.5
 REPORT_S = 30.0
 
@@ -40,6 +41,7 @@ def may_begin(
     identity: Identity | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
+    timeout_s: float = ANSWER_S,
 ) -> int:
     """The exit code for TaskProlog: 0 if the batch script of the job in the environment may run.
 
@@ -52,7 +54,8 @@ def may_begin(
     job_id, restart = _which(environment)
     question = Begin(job_id=job_id, restart=restart, launch=secrets.token_hex(16))
     began, shown = clock(), ""
-    with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
+    socket, munge = config.socket, config.munge_socket
+    with DispatcherClient(socket, munge_socket=munge, identity=identity, timeout_s=timeout_s) as client:
         while True:
             try:
                 answer = client.ask(question)

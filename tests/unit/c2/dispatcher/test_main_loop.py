@@ -373,6 +373,7 @@ def test_nobody_waits_for_ever_for_a_dispatcher_that_is_away(home: Path) -> None
         identity=identity,
         sleep=lambda _: None,
         clock=lambda: next(passed),
+        timeout_s=0.05,
     )
     assert (code, list(passed)) == (3, [])
     assert "does not answer" in said[-1]
