@@ -172,4 +172,5 @@ def test_when_a_job_has_ended_slurmctld_is_told_that_there_is_room(platform: Pla
     jobs = [platform.submit_script("sleep 1", "--exclusive") for _ in range(3)]
     for job_id in jobs:
         platform.until_state(job_id, "COMPLETED")
-    assert backfilled() == before  # half a minute later that scheduler would have started them
+    # that scheduler looks every half minute: it may meet one job that has room, but would have started both that waited
+    assert backfilled() - before < 2

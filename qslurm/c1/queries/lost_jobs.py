@@ -124,9 +124,13 @@ def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
 
 
 def may_be_cancelled(job: JobInfo) -> bool:
-    """Whether a completed script may have been cancelled while it was launched: slurmctld 22.05 confuses the two."""
+    """Whether a completed script may have been cancelled while it was launched: slurmctld 22.05 confuses the two.
+
+    An array's tasks are believed: they may be hundreds, and the platform is asked about one at a time.
+    """
     return (
         job.state == "COMPLETED"
+        and job.array_job_id is None
         and job.marks.kind == "script"
         and job.marks.key != ""
         and job.end - job.start <= LAUNCH_S

@@ -79,8 +79,8 @@ APIS = "qslurm.jobmanager"
 
 _BUILT_IN = {"quantum-inspire": "qslurm.c2.jobmanager.compute_api.entry_point:routes"}
 
-KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{1,1024}")
-"""A submission key."""
+KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{1,1024}(#\d{1,10})?")
+"""A submission key, or that of one task of an array."""
 
 LONGEST_LIST = 1000
 

@@ -286,5 +286,6 @@ def test_a_key_gives_every_start_of_its_submission_and_of_its_tasks(manager: Man
         (7, 1, "running"),
         (7, 0, "withdrawn"),
     ]
+    assert [job["key"] for job in manager.get("/v1/keys/k%2F1%230").json()["jobs"]] == ["k/1#0"]
     assert manager.get("/v1/keys/nobodys").json() == {"jobs": []}
     assert error(manager.get("/v1/keys/k%201"))["code"] == 2
