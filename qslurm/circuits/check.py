@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from qslurm.circuits import gate_substitutes
 from qslurm.circuits.analysis import FIRST_LINES, analyze
 from qslurm.circuits.text import MAX_QUBITS, Text, is_cqasm1, place, read_text
 from qslurm.errors import CircuitError
@@ -33,6 +34,9 @@ _BUILT_IN = {"cqasm1": "qslurm.circuits.cqasm1.translate:translate"}
 MAX_BITS = 4096
 """Maximum bits of a result key; QX itself allows a million."""
 CACHED_CHARACTERS = 16_384
+_UNIT_TOLERANCE = 1e-3
+"""Of the length of an axis, which is often written with four digits. QX takes the axis as it is, and its counts are
+wrong by as much."""
 _SMALLEST_K = -1020
 """Smallest k of CRk, whose angle 2 pi / 2^k exceeds a double-precision number below it."""
 
@@ -274,6 +278,10 @@ def _parameter_problem(gate: str, numbers: list[float]) -> str:
         return f"the angle of CRk with k = {numbers[0]:.0f} is not a finite number"
     if gate == "Rn" and len(numbers) == 5 and not any(numbers[:3]):
         return "the axis of Rn is the zero vector"
+    if gate == "Rn" and len(numbers) == 5 and not (gate_substitutes.are_needed() and numbers[:2] == [1, 1]):
+        length = math.hypot(*numbers[:3])
+        if abs(length - 1) > _UNIT_TOLERANCE:
+            return f"the axis of Rn has length {length:.4g}, not 1"
     return ""
 
 

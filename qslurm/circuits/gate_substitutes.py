@@ -56,3 +56,9 @@ def undone(error: dict[str, Any], program: str) -> dict[str, Any]:
     if name:
         message = message.replace(f"'{_INSTEAD.get(name, 'Rn')}'", f"'{name}'")
     return {**error, "message": message, "range": {**error["range"], "start": {**start, "character": column}}}
+
+
+def original_name(code: str) -> str:
+    """The name of the gate that was replaced in a statement, "" if none was."""
+    found = _UNKNOWN.search(code) if are_needed() else None
+    return "" if found is None else found["name"] or ("U" if found["u"] else "")

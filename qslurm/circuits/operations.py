@@ -16,6 +16,7 @@ import msgspec
 
 from qslurm.circuits.check import CACHED_CHARACTERS, Registers, parse
 from qslurm.circuits.expressions import exact
+from qslurm.circuits.gate_substitutes import original_name
 
 _PI = math.pi
 _NEARLY = 1e-12
@@ -146,7 +147,7 @@ def _circuit(text: str, file: str) -> Circuit:
 
 def _gates(instruction: dict[str, Any], code: str, registers: Registers) -> Iterator[Operation]:
     qubits = zip(*(registers.indices(operand) for operand in instruction["operands"]), strict=True)
-    rotation, name = _rotation(instruction["gate"]["Gate"], iter(_parameters(code)))
+    rotation, name = _rotation(instruction["gate"]["Gate"], iter(_parameters(code)), original_name(code))
     if rotation is None:
         yield from (Swap(*pair) for pair in qubits)
     elif name != "I" or rotation.phase:
@@ -163,22 +164,28 @@ def _others(instruction: dict[str, Any], registers: Registers) -> Iterator[Opera
         yield from map(Reset, operands[-1])
 
 
-def _rotation(gate: dict[str, Any], texts: Iterator[list[str]]) -> tuple[Rotation | None, str]:
-    """What a gate does to its target (None: it swaps), and the name of the gate inside its modifiers."""
+def _rotation(gate: dict[str, Any], texts: Iterator[list[str]], original: str) -> tuple[Rotation | None, str]:
+    """What a gate does to its target (None: it swaps), and the name of the gate inside its modifiers.
+
+    `original` is the gate's name in the program, if libqasm has read a substitute.
+    """
     numbers = [float(value["value"]) for each in gate["parameters"] for value in each.values()]
     if numbers:
+        if original == "U" and not isinstance(gate["gate"], dict):
+            numbers = numbers[-3:]  # without the substitute's axis
         exactly = next(texts, [])
         if len(exactly) == len(numbers):
             numbers = list(map(exact, exactly, numbers))
     name = gate["name"]
     if isinstance(gate["gate"], dict):
-        rotation, inner = _rotation(gate["gate"]["Gate"], texts)
+        rotation, inner = _rotation(gate["gate"]["Gate"], texts, original)
         assert rotation is not None, "libqasm lets modifiers stand before gates of one qubit only"
         if name == "inv":
             rotation = rotation.inverse()
         elif name == "pow":
             rotation = rotation.power(*numbers)
         return rotation, inner
+    name = original or name
     return (None if name == "SWAP" else _named(name, numbers)), name
 
 

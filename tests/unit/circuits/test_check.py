@@ -143,6 +143,7 @@ def test_a_division_by_zero_is_an_error_and_not_the_end_of_the_process(expressio
         "CRk(-2000) q[0], q[1]",
         "Rn(1, 0, 0, pi, sqrt(-1)) q[0]",
         "Rn(0, 0, 0, pi, 0) q[0]",
+        "Rn(1, 2, 2, pi, 0) q[0]",
         "U(0, exp(1000), 0) q[0]",
         "pow(sqrt(-1)).X q[0]",
         "ctrl.Rx(sqrt(-1)) q[0], q[1]",

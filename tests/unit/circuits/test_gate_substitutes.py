@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import cmath
+import math
+
 import pytest
 from testbed.layout import CHECKOUT
 
 from qslurm.circuits import gate_substitutes
 from qslurm.circuits.check import check_circuit
+from qslurm.circuits.operations import QuantumGate, read_circuit
 from qslurm.errors import CircuitError
 from qslurm.runtimes.qx import simulate
 
@@ -62,3 +66,15 @@ def test_the_extras_environment_runs_this_with_the_libqasm_that_needs_it() -> No
     assert (
         "test_gate_substitutes" in text.split("EXTRAS_PYTHON", 1)[1] or "{openqasm,gate_substitutes}" in text
     )
+
+
+def test_what_was_replaced_is_read_as_it_was_written() -> None:
+    text = "version 3.0; qubit[2] q; bit b; ctrl.inv.U(0.1, pi/3, 3) q[0], q[1]; Z90 q[0]; mZ90 q; b = measure q[0]"
+    controlled, *quarters = [
+        each for each in read_circuit(text, "c").operations if isinstance(each, QuantumGate)
+    ]
+    expected = (math.cos(0.05), cmath.exp(-1j * math.pi / 3) * math.sin(0.05))
+    assert controlled.rotation.matrix()[:2] == pytest.approx((expected[0], expected[1]))
+    assert [(each.rotation.z, round(each.rotation.angle, 3), each.target) for each in quarters] == [
+        (1, 1.571, 0), (1, -1.571, 0), (1, -1.571, 1)
+    ]  # fmt: skip

@@ -8,7 +8,7 @@ from math import sqrt
 
 CLIFFORD = (
     *("I", "H", "X", "Y", "Z", "S", "Sdag", "X90", "Y90", "Z90", "mX90", "mY90", "mZ90"),
-    *("Rx(pi/2)", "Ry(-pi)", "Rz(3*pi/2)", "U(pi/2,0,pi)", "Rn(1,0,1,pi,0.2)"),
+    *("Rx(pi/2)", "Ry(-pi)", "Rz(3*pi/2)", "U(pi/2,0,pi)", "Rn(sqrt(0.5),0,sqrt(0.5),pi,0.2)"),
 )
 CLIFFORD_PAIRS = (
     *("CNOT", "CZ", "SWAP", "CR(pi)", "CRk(1)", "ctrl.Y", "ctrl.pow(2).S", "ctrl.pow(2).X90"),
