@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from qslurm.circuits.check import CACHED_CHARACTERS, Registers, parse
+from qslurm.circuits.check import CACHED_CHARACTERS, Registers, check_circuit, parse
 from qslurm.circuits.expressions import exact
 from qslurm.circuits.gate_substitutes import original_name
 
@@ -118,6 +118,12 @@ FIXED = {
 }
 _AXES = {"Rx": (1.0, 0.0, 0.0), "Ry": (0.0, 1.0, 0.0), "Rz": (0.0, 0.0, 1.0)}
 _CONTROLLED = {"CNOT": "X", "CZ": "Z"}
+
+
+def checked_circuit(text: str, file: str) -> Circuit:
+    """The operations of a circuit, of cQASM 1.0 too; CircuitError if it isn't valid."""
+    translation = check_circuit(text, file=file).translation
+    return read_circuit(text if translation is None else translation.program, file)
 
 
 def read_circuit(text: str, file: str) -> Circuit:

@@ -6,14 +6,13 @@ import time
 
 import msgspec
 
-from qslurm.circuits.check import check_circuit
-from qslurm.circuits.operations import read_circuit
+from qslurm.circuits.operations import checked_circuit
 from qslurm.errors import CircuitError
 from qslurm.runtimes.emulated_outcome import emulated_outcome
 from qslurm.runtimes.interface import Outcome, as_shots
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.simulated_backend import backend_type
-from qslurm.runtimes.stabilizer.simulation import is_clifford, sample
+from qslurm.runtimes.simulated_backend import GATESET
+from qslurm.runtimes.stabilizer.simulation import NotCliffordError, sample
 
 
 class StabilizerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -28,12 +27,8 @@ class StabilizerRuntime:
     confined = True
 
     def __init__(self, backend: BackendFacts, _options: StabilizerOptions, /) -> None:
-        self.backend_type = backend_type(
-            backend.name,
-            qubits=backend.qubits,
-            max_shots=backend.max_shots,
-            default_shots=backend.default_shots,
-            description="stabilizer emulator (stim): Clifford circuits only",
+        self.backend_type = backend.backend_type(
+            gateset=GATESET, description="stabilizer emulator (stim): Clifford circuits only"
         )
 
     def open(self) -> None:
@@ -57,14 +52,13 @@ def simulate(
     The same seed gives the same outcome with the same version of stim on processors with the same vector unit.
     """
     shots = as_shots(shots)
-    facts = check_circuit(circuit, file=file)
-    program = circuit if facts.translation is None else facts.translation.program
-    operations = read_circuit(program, file)
-    if not is_clifford(operations):
+    operations = checked_circuit(circuit, file)
+    started = time.perf_counter()
+    try:
+        samples = list(sample(operations, shots, None if seed is None else seed % (1 << 63)))
+    except NotCliffordError as error:
         raise CircuitError(
             f"{file}: the circuit has gates outside the Clifford group, which a stabilizer emulator cannot execute.",
             hint="Use a state vector emulator.",
-        )
-    started = time.perf_counter()
-    samples = list(sample(operations, shots, None if seed is None else seed % (1 << 63)))
+        ) from error
     return emulated_outcome(samples, seed, raw_data=raw_data, seconds=time.perf_counter() - started)

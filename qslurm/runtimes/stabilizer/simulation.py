@@ -16,7 +16,7 @@ _PHASES = ("", "S", "Z", "S_DAG")
 
 
 class NotCliffordError(ValueError):
-    """A gate is none of the Clifford group; its arguments are the number of the operation and the gate."""
+    """A gate is not of the Clifford group."""
 
 
 def as_stim(circuit: Circuit) -> tuple[str, tuple[int | None, ...]]:
@@ -27,7 +27,7 @@ def as_stim(circuit: Circuit) -> tuple[str, tuple[int | None, ...]]:
     lines: list[str] = []
     holds: list[int | None] = [None] * circuit.bits
     measurements = 0
-    for number, operation in enumerate(circuit.operations):
+    for operation in circuit.operations:
         match operation:
             case Measurement(qubit, bit):
                 lines.append(f"M {qubit}")
@@ -40,7 +40,7 @@ def as_stim(circuit: Circuit) -> tuple[str, tuple[int | None, ...]]:
             case QuantumGate():
                 named = _named(operation)
                 if named is None:
-                    raise NotCliffordError(number, operation)
+                    raise NotCliffordError(operation)
                 lines += named
     return "\n".join(lines), tuple(holds)
 

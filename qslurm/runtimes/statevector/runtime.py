@@ -9,13 +9,12 @@ from typing import Annotated
 
 import msgspec
 
-from qslurm.circuits.check import check_circuit
-from qslurm.circuits.operations import read_circuit
+from qslurm.circuits.operations import checked_circuit
 from qslurm.errors import CircuitError
 from qslurm.runtimes.emulated_outcome import emulated_outcome
 from qslurm.runtimes.interface import Outcome, as_shots
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.simulated_backend import backend_type
+from qslurm.runtimes.simulated_backend import GATESET
 from qslurm.runtimes.statevector.simulation import memory_needed, qubits_needed, sample
 
 _MIB = 1 << 20
@@ -43,12 +42,8 @@ class StatevectorRuntime:
 
     def __init__(self, backend: BackendFacts, options: StatevectorOptions, /) -> None:
         self._options = options
-        self.backend_type = backend_type(
-            backend.name,
-            qubits=backend.qubits,
-            max_shots=backend.max_shots,
-            default_shots=backend.default_shots,
-            description="state vector emulator (qulacs)",
+        self.backend_type = backend.backend_type(
+            gateset=GATESET, description="state vector emulator (qulacs)"
         )
 
     def open(self) -> None:
@@ -89,13 +84,12 @@ def simulate(
     is a CircuitError.
     """
     shots = as_shots(shots)
-    facts = check_circuit(circuit, file=file)
-    program = circuit if facts.translation is None else facts.translation.program
-    operations = read_circuit(program, file)
+    operations = checked_circuit(circuit, file)
+    qubits = qubits_needed(operations)
     limit = free_memory() * 3 // 4 if memory is None else memory
-    if (needed := memory_needed(operations)) > limit:
+    if (needed := memory_needed(qubits)) > limit:
         raise CircuitError(
-            f"{file}: {qubits_needed(operations)} qubits need {_size(needed)} of memory; {_size(limit)} are available.",
+            f"{file}: {qubits} qubits need {_size(needed)} of memory; {_size(limit)} are available.",
             hint="Use fewer qubits, or a backend with more memory.",
         )
     started = time.perf_counter()

@@ -44,9 +44,9 @@ def qubits_needed(circuit: Circuit) -> int:
     return max(1, len(_used(circuit.operations)))
 
 
-def memory_needed(circuit: Circuit, copies: int = 1) -> int:
-    """Bytes that an execution takes: the state and its copies, and what sampling takes."""
-    return (copies + 1) * BYTES_PER_AMPLITUDE << qubits_needed(circuit)
+def memory_needed(qubits: int) -> int:
+    """Bytes that an execution with one state takes: the state, and as much for sampling it."""
+    return 2 * BYTES_PER_AMPLITUDE << qubits
 
 
 def sample(circuit: Circuit, shots: int, seed: int | None, *, states: int = 64) -> Iterator[tuple[str, int]]:
